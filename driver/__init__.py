@@ -1,0 +1,1 @@
+"""The kernel's tlsdev operations over the device's commands and descriptors."""

@@ -1,0 +1,1 @@
+"""The device in Amaranth: one room of the datapath per file."""

@@ -1,0 +1,66 @@
+"""Configuration of the device: one frozen dataclass, named presets."""
+
+from dataclasses import dataclass
+
+from model.contract import MAX_FRAME
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that shapes the hardware.
+
+    Parameters
+    ----------
+    width : int
+        Bytes per beat: 16, 32 or 64.
+    connections : int
+        Connections of the table, a power of two, 8 to 4096.
+    sbox : str
+        "rom": S-boxes as combinational-read ROM (LUTs; fastest to simulate).
+    """
+
+    width: int = 16
+    connections: int = 256
+    sbox: str = "rom"
+
+    def __post_init__(self):
+        if self.width not in (16, 32, 64):
+            raise ValueError(f"width {self.width}: bytes per beat must be 16, 32 or 64")
+        n = self.connections
+        if n & (n - 1) or not 8 <= n <= 4096:
+            raise ValueError(f"connections {n}: must be a power of two from 8 to 4096")
+        if self.sbox != "rom":
+            raise ValueError(f"sbox {self.sbox!r}: only 'rom' is built so far")
+
+    @property
+    def lanes(self) -> int:
+        """AES blocks per beat."""
+        return self.width // 16
+
+    @property
+    def index_bits(self) -> int:
+        return (self.connections - 1).bit_length()
+
+    @property
+    def buffer_beats(self) -> int:
+        """Depth of the packet buffer: one maximum frame being filled beside one being released."""
+        beats = 16384 // self.width
+        while beats * self.width < 2 * MAX_FRAME - 4096 or beats < 512:
+            beats *= 2
+        return beats
+
+    @property
+    def pointer_bits(self) -> int:
+        """Width of a beat counter that tells a full buffer from an empty one."""
+        return self.buffer_beats.bit_length()
+
+    @property
+    def rotate_bits(self) -> int:
+        return (self.width - 1).bit_length()
+
+
+PRESETS = {
+    "tiny": Config(width=16, connections=8),
+    "basic": Config(width=16, connections=256),
+    "wide": Config(width=64, connections=256),
+}

@@ -1,0 +1,1 @@
+"""Simulation engines, packet sources and sinks, reports and the command line."""
