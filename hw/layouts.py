@@ -5,7 +5,7 @@ ports, lengths, record numbers) are plain integers once parsed. Addresses, keys,
 byte 0 in bits 7:0; only `hw.gf128` turns blocks into polynomials.
 """
 
-from amaranth.lib import data
+from amaranth.lib import data, enum
 
 from hw.config import Config
 from model.contract import GENERATION_BITS, HASH_KEY_BITS, INDEX_BITS
@@ -242,10 +242,17 @@ def table_operation(config: Config):
     })  # fmt: skip
 
 
+class TrackerOperation(enum.Enum, shape=2):
+    INIT = 0  # ADD
+    CLEAR = 1  # DEL
+    RESYNC = 2
+    QUERY = 3
+
+
 def tracker_operation(config: Config):
     """control -> track; answered in order by {result, state}."""
     return data.StructLayout({
-        "kind": 2,  # 0 init (ADD), 1 clear (DEL), 2 resync, 3 query
+        "kind": TrackerOperation,
         "index": config.index_bits,
         "tls13": 1,
         "seq": 32,

@@ -1,0 +1,233 @@
+"""From the frame's grid to the record's: aligned beats for keystream and GHASH."""
+
+from functools import reduce
+from operator import or_
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw import layouts
+from hw.buffer import PairPort
+from hw.config import Config
+from hw.plan import POSITION_BITS, Plan, plan_layout
+from hw.rotate import byte_mask, bytes_below, rotate_right_bytes, shift_right_bytes
+from hw.stream import Queue
+from model.contract import TAG_SIZE, TLS_VERSION_BYTES
+
+QUEUE_DEPTH = 16
+STAGES = 3
+"""Beats between the decision to read and the queues."""
+
+
+def big_endian(value):
+    """An integer as a byte string, most significant byte in bits 7:0."""
+    size = len(value) // 8
+    return Cat(value.word_select(size - 1 - k, 8) for k in range(size))
+
+
+class Align(wiring.Component):
+    """Cuts fragments into aligned beats, reading the frame's bytes from the packet buffer.
+
+    Contract: a beat a cycle, no gap between fragments or frames as long as the bytes are in the buffer. The three outputs
+    may stall independently. Each aligned beat goes to `keystream` and `ghash`; each fragment, and each frame's end, to
+    `verdict`; each frame's end also to `keystream`.
+
+    Members
+    -------
+    i : In(stream.Signature(layouts.work))
+    keystream : Out(stream.Signature(layouts.keystream_request))
+    ghash : Out(stream.Signature(layouts.hash_beat))
+    verdict : Out(stream.Signature(layouts.verdict_item))
+    buffer : Out(PairPort)
+    written, ended : In          see docs/architecture.md, packet buffer
+    """
+
+    def __init__(self, config: Config):
+        self.config = config
+        super().__init__({
+            "i": In(stream.Signature(layouts.work(config))),
+            "keystream": Out(stream.Signature(layouts.keystream_request(config))),
+            "ghash": Out(stream.Signature(layouts.hash_beat(config))),
+            "verdict": Out(stream.Signature(layouts.verdict_item(config))),
+            "buffer": Out(PairPort(config)),
+            "written": In(config.pointer_bits),
+            "ended": In(layouts.PACKET_BITS),
+        })  # fmt: skip
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+        width, lanes = config.width, config.lanes
+        m.submodules.plan = plan = Plan(config)
+        m.submodules.keystream_queue = keystream = Queue(layouts.keystream_request(config), depth=QUEUE_DEPTH)
+        m.submodules.ghash_queue = ghash = Queue(layouts.hash_beat(config), depth=QUEUE_DEPTH)
+        m.submodules.verdict_queue = verdict = Queue(layouts.verdict_item(config), depth=QUEUE_DEPTH)
+        wiring.connect(m, wiring.flipped(self.i), plan.i)
+        wiring.connect(m, keystream.o, wiring.flipped(self.keystream))
+        wiring.connect(m, ghash.o, wiring.flipped(self.ghash))
+        wiring.connect(m, verdict.o, wiring.flipped(self.verdict))
+
+        # stage 0: which beat is next, is it in the buffer, and is there room behind?
+        p = plan.o.p
+        number = Signal(layouts.EXPONENT_BITS)  # beat of the fragment
+        offset = Signal(signed(POSITION_BITS))  # of its byte 0 from that of the fragment's first beat
+        start = Signal(signed(POSITION_BITS))
+        beat = Signal(config.pointer_bits)  # frame beat of its byte 0
+        needed = Signal(config.pointer_bits)
+        ahead = Signal(config.pointer_bits)
+        ended_for = Signal(layouts.PACKET_BITS)
+        available = Signal()
+        room = Signal()
+        last = Signal()
+        step = Signal()
+        past = Signal(config.pointer_bits)
+        m.d.comb += [
+            start.eq(p.start + offset),
+            beat.eq(start >> config.rotate_bits),
+            past.eq(p.last_beat - beat),
+            needed.eq(p.work.base + Mux((past == 0) | past[-1], p.last_beat, beat + 1)),
+            ahead.eq(self.written - needed),
+            ended_for.eq(self.ended - p.work.packet),
+            available.eq(((ahead != 0) & ~ahead[-1]) | ((ended_for != 0) & ~ended_for[-1])),
+            room.eq(
+                (keystream.level < QUEUE_DEPTH - STAGES)
+                & (ghash.level < QUEUE_DEPTH - STAGES)
+                & (verdict.level < QUEUE_DEPTH - STAGES)
+            ),
+            last.eq(p.work.end | (number == p.beats - 1)),
+            step.eq(plan.o.valid & room & (p.work.end | available)),
+            plan.o.ready.eq(step & last),
+            self.buffer.address.eq(p.work.base + beat),
+        ]
+        with m.If(step):
+            m.d.sync += [
+                number.eq(Mux(last, 0, number + 1)),
+                offset.eq(Mux(last, 0, offset + width)),
+            ]
+
+        # stage 1: the buffer answers
+        valid1 = Signal()
+        plan1 = Signal(plan_layout(config))
+        last1, first1 = Signal(), Signal()
+        rotate1 = Signal(config.rotate_bits)
+        beat1 = Signal(config.pointer_bits)
+        counter1 = Signal(16)
+        left1 = Signal(range(layouts.GHASH_STRIDE + 1))
+        remaining = Signal(layouts.EXPONENT_BITS)
+        bounds1 = {name: Signal(signed(POSITION_BITS)) for name in ("body_low", "body_high", "tag_low", "tag_high")}
+        m.d.comb += remaining.eq(p.beats - 1 - number)
+        m.d.sync += [
+            valid1.eq(step),
+            plan1.eq(p),
+            last1.eq(last),
+            first1.eq(number == 0),
+            rotate1.eq(start),
+            beat1.eq(beat),
+            counter1.eq(p.counter + (offset >> 4)),
+            left1.eq(Mux(remaining > layouts.GHASH_STRIDE, layouts.GHASH_STRIDE, remaining)),
+            *(signal.eq(getattr(p, name) - offset) for name, signal in bounds1.items()),
+        ]
+
+        # stage 2: the bytes in the record's grid, and which of them are body and tag
+        valid2 = Signal()
+        plan2 = Signal(plan_layout(config))
+        last2, first2 = Signal(), Signal()
+        data2 = Signal(8 * width)
+        body2 = Signal(width)
+        tag2 = Signal(width)
+        request2 = Signal(layouts.keystream_request(config))
+        left2 = Signal.like(left1)
+        below = {name: bytes_below(m, signal, width) for name, signal in bounds1.items()}
+        body1 = below["body_high"] & ~below["body_low"]
+        tag1 = below["tag_high"] & ~below["tag_low"]
+        work1 = plan1.work
+        lanes_j0 = Signal(lanes)
+        nonce = Mux(work1.tls13, big_endian(work1.record_number), work1.explicit_nonce)
+        m.d.comb += lanes_j0.eq(Mux(plan1.has_aad & first1, Const(1, lanes) << plan1.aad_lane, 0))
+        m.d.sync += [
+            valid2.eq(valid1),
+            plan2.eq(plan1),
+            last2.eq(last1),
+            first2.eq(first1),
+            left2.eq(left1),
+            data2.eq(shift_right_bytes(self.buffer.data, rotate1, width)),
+            body2.eq(body1),
+            tag2.eq(tag1),
+            request2.end.eq(work1.end),
+            request2.index.eq(work1.index),
+            request2.nonce.eq(nonce),
+            request2.counter.eq(counter1),
+            request2.j0_lanes.eq(Mux(work1.end, 0, lanes_j0)),
+            request2.mask.eq(Mux(work1.end, 0, body1)),
+            request2.rotate.eq(rotate1),
+            request2.beat.eq(beat1),
+        ]
+
+        # behind stage 2: AAD and length block into their lanes; the tag's bytes gathered over the fragment
+        work = plan2.work
+        record_length = Signal(16)
+        body_bits = Signal(64)
+        aad_bits = Signal(64)
+        aad = Signal(128)
+        length_block = Signal(128)
+        version = Const(TLS_VERSION_BYTES, 16)
+        m.d.comb += [
+            record_length.eq(work.body_length + TAG_SIZE),
+            body_bits.eq(work.body_length << 3),
+            aad_bits.eq(Mux(work.tls13, 8 * 5, 8 * 13)),
+            length_block.eq(Cat(big_endian(aad_bits), big_endian(body_bits))),
+            aad.eq(
+                Mux(
+                    work.tls13,
+                    Cat(work.content_type, version, big_endian(record_length)),
+                    Cat(
+                        big_endian(work.record_number),
+                        work.content_type,
+                        version,
+                        big_endian(Cat(work.body_length, Const(0, 16 - layouts.EXT_BITS))),
+                    ),
+                )
+            ),
+        ]
+        body_bytes = Signal(8 * width)
+        m.d.comb += body_bytes.eq(data2 & byte_mask(body2))
+        blocks = []
+        for lane in range(lanes):
+            block = body_bytes[128 * lane : 128 * (lane + 1)]
+            block = Mux(request2.j0_lanes[lane], aad, block)
+            if lane == lanes - 1:
+                block = Mux(plan2.has_length & last2, length_block, block)
+            blocks.append(block)
+        tag_here = Signal(128)
+        tag_before = Signal(128)
+        tag_all = Signal(128)
+        tag_bytes = data2 & byte_mask(tag2)
+        m.d.comb += tag_all.eq(tag_here | Mux(first2, 0, tag_before))
+        m.d.comb += tag_here.eq(reduce(or_, (tag_bytes[128 * lane :][:128] for lane in range(lanes))))
+        with m.If(valid2):
+            m.d.sync += tag_before.eq(tag_all)
+
+        m.d.comb += [
+            keystream.i.valid.eq(valid2),
+            keystream.i.p.eq(request2),
+            ghash.i.valid.eq(valid2 & ~work.end),
+            ghash.i.p.index.eq(work.index),
+            ghash.i.p.blocks.eq(Cat(blocks)),
+            ghash.i.p.first.eq(first2),
+            ghash.i.p.last.eq(last2),
+            ghash.i.p.left.eq(left2),
+            ghash.i.p.exponent.eq(plan2.exponent),
+            verdict.i.valid.eq(valid2 & last2),
+            verdict.i.p.end.eq(work.end),
+            verdict.i.p.index.eq(work.index),
+            verdict.i.p.has_j0.eq(plan2.has_aad),
+            verdict.i.p.tag.eq(rotate_right_bytes(tag_all, work.body_length[:4])),
+            verdict.i.p.completes.eq(work.completes),
+            verdict.i.p.continues.eq(work.continues),
+            verdict.i.p.descriptor.eq(work.descriptor),
+            verdict.i.p.keep_sum.eq(work.keep_sum),
+            verdict.i.p.payload_length.eq(work.payload_length),
+        ]
+        return m
+

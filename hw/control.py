@@ -1,0 +1,255 @@
+"""Commands: one at a time, through every room that keeps something for a connection."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw import layouts
+from hw.config import Config
+from hw.counters import Counters
+from hw.handles import Handles
+from model.contract import (
+    CIPHERS,
+    CONTRACT_VERSION,
+    DEFAULT_HASH_KEY,
+    HASH_KEY_BITS,
+    IDENTIFICATION,
+    READ_CIPHERS,
+    READ_CONNECTIONS,
+    READ_COUNTERS,
+    READ_FREE,
+    READ_IDENTIFICATION,
+    READ_VERSION,
+    READ_WIDTH,
+    Opcode,
+    Result,
+)
+
+
+class Control(wiring.Component):
+    """Carries out commands (docs/contract.md, section 4).
+
+    Contract: a command at a time, each answered once, in order. ADD puts the connection into the flow table last, so
+    a frame that finds it finds everything; DEL takes it out first and waits until the frames that passed
+    the table have left, so nothing is erased under a frame. Keys go out to the keystream room and nowhere else.
+
+    Members
+    -------
+    commands, responses : streams        layouts.command, layouts.response
+    table, table_answers : streams       lookup
+    tracker, tracker_answers : streams   track
+    keys, subkey : streams               keystream; `subkey` is H of the key written last
+    powers : stream, powers_done : In(1) ghash
+    hash_key : Out(HASH_KEY_BITS)
+    looked_up, left : In(1)              pulses: a frame passed lookup; a frame left
+    counted : In(layouts.release_order)  with `left`
+    """
+
+    def __init__(self, config: Config):
+        self.config = config
+        super().__init__({
+            "commands": In(stream.Signature(layouts.command(config))),
+            "responses": Out(stream.Signature(layouts.response())),
+            "table": Out(stream.Signature(layouts.table_operation(config))),
+            "table_answers": In(stream.Signature(4)),
+            "tracker": Out(stream.Signature(layouts.tracker_operation(config))),
+            "tracker_answers": In(stream.Signature(layouts.tracker_answer())),
+            "keys": Out(stream.Signature(layouts.key_operation(config))),
+            "subkey": In(stream.Signature(layouts.subkey_operation(config))),
+            "powers": Out(stream.Signature(layouts.subkey_operation(config))),
+            "powers_done": In(1),
+            "hash_key": Out(HASH_KEY_BITS, init=DEFAULT_HASH_KEY),
+            "looked_up": In(1),
+            "left": In(1),
+            "counted": In(layouts.release_order(config)),
+        })  # fmt: skip
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+        m.submodules.handles = handles = Handles(config)
+        m.submodules.counters = counters = Counters(config)
+        m.d.comb += [counters.left.eq(self.left), counters.counted.eq(self.counted)]
+
+        command = self.commands.p
+        handle = Signal(layouts.HANDLE_BITS)  # of the connection the command is about
+        index = handle[: config.index_bits]
+        result = Signal(Result)
+        erase = Signal()  # key, powers and tracker state are to be zeroed
+        answer = Signal(layouts.response())  # but for its result
+
+        # Frames between lookup and the way out, to know when those of a deleted connection are gone.
+        passed, gone, until = (Signal(layouts.PACKET_BITS) for _ in range(3))
+        m.d.sync += [passed.eq(passed + self.looked_up), gone.eq(gone + self.left)]
+        drained = Signal()
+        behind = Signal(layouts.PACKET_BITS)
+        m.d.comb += [behind.eq(gone - until), drained.eq(~behind[-1])]
+
+        m.d.comb += [
+            self.responses.p.eq(answer),
+            self.responses.p.result.eq(result),
+            handles.query.eq(handle),
+            counters.number.eq(command.address - READ_COUNTERS),
+            self.table.p.key.ipv6.eq(command.ipv6),
+            self.table.p.key.remote_address.eq(command.remote_address),
+            self.table.p.key.local_address.eq(command.local_address),
+            self.table.p.key.remote_port.eq(command.remote_port),
+            self.table.p.key.local_port.eq(command.local_port),
+            self.table.p.handle.eq(handle),
+            self.tracker.p.index.eq(index),
+            self.tracker.p.tls13.eq(command.version == 0x0304),
+            self.tracker.p.seq.eq(command.seq),
+            self.tracker.p.record_number.eq(command.record_number),
+            self.keys.p.index.eq(index),
+            self.powers.p.index.eq(index),
+        ]
+        with m.If(~erase):
+            m.d.comb += [
+                self.keys.p.aes256.eq(command.key_bytes == 32),
+                self.keys.p.key.eq(command.key),
+                self.keys.p.iv.eq(command.iv),
+                self.keys.p.derive.eq(1),
+                self.powers.p.subkey.eq(self.subkey.p.subkey),
+            ]
+
+        def send(out, then):
+            m.d.comb += out.valid.eq(1)
+            with m.If(out.ready):
+                m.next = then
+
+        def finish(code):
+            m.d.sync += result.eq(code)
+            m.next = "respond"
+
+        with m.FSM():
+            with m.State("idle"):
+                m.d.sync += [answer.eq(0), erase.eq(0), handle.eq(command.handle)]
+                with m.If(self.commands.valid):
+                    with m.Switch(command.opcode):
+                        with m.Case(Opcode.ADD):
+                            m.d.sync += handle.eq(handles.next)
+                            m.next = "add"
+                        with m.Case(Opcode.DEL, Opcode.RESYNC, Opcode.QUERY):
+                            m.next = "read handle"
+                        with m.Case(Opcode.READ):
+                            m.next = "read"
+                        with m.Case(Opcode.SEED):
+                            m.next = "seed"
+                        with m.Default():
+                            finish(Result.BAD_COMMAND)
+
+            with m.State("add"):
+                version_known = (command.version == 0x0303) | (command.version == 0x0304)
+                with m.If(~version_known | ((command.key_bytes != 16) & (command.key_bytes != 32))):
+                    finish(Result.UNSUPPORTED)
+                with m.Elif(~handles.any_free):
+                    finish(Result.NO_SPACE)
+                with m.Else():
+                    m.next = "tracker"
+            with m.State("tracker"):
+                m.d.comb += self.tracker.p.kind.eq(
+                    Mux(erase, layouts.TrackerOperation.CLEAR, layouts.TrackerOperation.INIT)
+                )
+                send(self.tracker, "tracker done")
+            with m.State("tracker done"):
+                m.d.comb += self.tracker_answers.ready.eq(1)
+                with m.If(self.tracker_answers.valid):
+                    m.next = "keys"
+            with m.State("keys"):
+                send(self.keys, "powers")
+            with m.State("powers"):
+                m.d.comb += [
+                    self.powers.valid.eq(erase | self.subkey.valid),
+                    self.subkey.ready.eq(~erase & self.powers.ready),
+                ]
+                with m.If(self.powers.valid & self.powers.ready):
+                    m.next = "powers done"
+            with m.State("powers done"):
+                with m.If(self.powers_done):
+                    m.next = "insert"
+                    with m.If(erase):
+                        m.next = "respond"
+            with m.State("insert"):
+                m.d.comb += self.table.p.insert.eq(1)
+                send(self.table, "inserted")
+            with m.State("inserted"):
+                m.d.comb += self.table_answers.ready.eq(1)
+                with m.If(self.table_answers.valid):
+                    m.d.sync += result.eq(self.table_answers.p)
+                    with m.If(self.table_answers.p == Result.OK):
+                        m.d.comb += handles.allocate.eq(1)
+                        m.d.sync += answer.handle.eq(handle)
+                        m.next = "respond"
+                    with m.Else():
+                        m.d.sync += erase.eq(1)
+                        m.next = "tracker"
+
+            with m.State("read handle"):
+                m.next = "handle compared"
+            with m.State("handle compared"):
+                m.next = "handle"
+            with m.State("handle"):
+                with m.If(~handles.live):
+                    finish(Result.STALE_HANDLE)
+                with m.Elif(command.opcode == Opcode.DEL):
+                    m.next = "remove"
+                with m.Else():
+                    m.next = "ask tracker"
+
+            with m.State("remove"):
+                send(self.table, "removed")
+            with m.State("removed"):
+                m.d.comb += self.table_answers.ready.eq(1)
+                with m.If(self.table_answers.valid):
+                    m.d.sync += [until.eq(passed + self.looked_up), result.eq(Result.OK), erase.eq(1)]
+                    m.next = "drain"
+            with m.State("drain"):
+                with m.If(drained):
+                    m.d.comb += handles.free.eq(1)
+                    m.next = "tracker"
+
+            with m.State("ask tracker"):
+                m.d.comb += self.tracker.p.kind.eq(
+                    Mux(
+                        command.opcode == Opcode.RESYNC,
+                        layouts.TrackerOperation.RESYNC,
+                        layouts.TrackerOperation.QUERY,
+                    )
+                )
+                send(self.tracker, "tracker answers")
+            with m.State("tracker answers"):
+                m.d.comb += self.tracker_answers.ready.eq(1)
+                with m.If(self.tracker_answers.valid):
+                    m.d.sync += result.eq(self.tracker_answers.p.result)
+                    with m.If(command.opcode == Opcode.QUERY):
+                        m.d.sync += answer.state.eq(self.tracker_answers.p.state)
+                    m.next = "respond"
+
+            with m.State("read"):
+                m.d.sync += answer.value.eq(counters.value)
+                with m.Switch(command.address):
+                    for address, value in {
+                        READ_IDENTIFICATION: IDENTIFICATION,
+                        READ_VERSION: CONTRACT_VERSION,
+                        READ_WIDTH: config.width,
+                        READ_CONNECTIONS: config.connections,
+                        READ_CIPHERS: CIPHERS,
+                        READ_FREE: handles.free_count,
+                    }.items():
+                        with m.Case(address):
+                            m.d.sync += answer.value.eq(value)
+                finish(Result.OK)
+
+            with m.State("seed"):
+                with m.If(handles.free_count == config.connections):
+                    m.d.sync += self.hash_key.eq(command.hash_key)
+                    finish(Result.OK)
+                with m.Else():
+                    finish(Result.BAD_COMMAND)
+
+            with m.State("respond"):
+                m.d.comb += self.responses.valid.eq(1)
+                with m.If(self.responses.ready):
+                    m.d.comb += self.commands.ready.eq(1)
+                    m.next = "idle"
+        return m

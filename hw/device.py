@@ -1,0 +1,92 @@
+"""The receive device: the rooms put together."""
+
+from amaranth.hdl import Module
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw import layouts
+from hw.align import Align
+from hw.config import Config
+from hw.control import Control
+from hw.ghash import Ghash
+from hw.ingress import Ingress
+from hw.keystream import Keystream
+from hw.lookup import Lookup
+from hw.release import Release
+from hw.track import Track
+from hw.verdict import Verdict
+
+
+class RxDevice(wiring.Component):
+    """Receives frames, decrypts and authenticates the TLS records in them (docs/contract.md).
+
+    Contract: frames leave in the order they came, once each, unchanged unless their descriptor says DECRYPTED.
+
+    Members
+    -------
+    rx : In(stream.Signature(layouts.beat))              from the wire
+    host : Out(stream.Signature(layouts.output_beat))    to the host
+    commands : In(stream.Signature(layouts.command))
+    responses : Out(stream.Signature(layouts.response))
+    """
+
+    def __init__(self, config: Config):
+        self.config = config
+        super().__init__({
+            "rx": In(stream.Signature(layouts.beat(config))),
+            "host": Out(stream.Signature(layouts.output_beat(config))),
+            "commands": In(stream.Signature(layouts.command(config))),
+            "responses": Out(stream.Signature(layouts.response())),
+        })  # fmt: skip
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+        m.submodules.ingress = ingress = Ingress(config)
+        m.submodules.lookup = lookup = Lookup(config)
+        m.submodules.track = track = Track(config)
+        m.submodules.align = align = Align(config)
+        m.submodules.keystream = keystream = Keystream(config)
+        m.submodules.ghash = ghash = Ghash(config)
+        m.submodules.verdict = verdict = Verdict(config)
+        m.submodules.release = release = Release(config)
+        m.submodules.control = control = Control(config)
+
+        for source, sink in (
+            (wiring.flipped(self.rx), ingress.i),
+            (ingress.headers, lookup.i),
+            (ingress.checksum, track.checksum),
+            (lookup.o, track.i),
+            (track.o, align.i),
+            (align.keystream, keystream.i),
+            (align.ghash, ghash.i),
+            (align.verdict, verdict.i),
+            (ghash.o, verdict.hash),
+            (keystream.j0, verdict.j0),
+            (keystream.o, release.keystream),
+            (verdict.o, release.orders),
+            (ingress.o, release.i),
+            (release.o, wiring.flipped(self.host)),
+            (track.buffer, ingress.track),
+            (align.buffer, ingress.align),
+            (wiring.flipped(self.commands), control.commands),
+            (control.responses, wiring.flipped(self.responses)),
+            (control.table, lookup.table),
+            (lookup.answer, control.table_answers),
+            (control.tracker, track.operations),
+            (track.answers, control.tracker_answers),
+            (control.keys, keystream.keys),
+            (keystream.subkey, control.subkey),
+            (control.powers, ghash.subkeys),
+        ):
+            wiring.connect(m, source, sink)
+        m.d.comb += [
+            control.powers_done.eq(ghash.done),
+            lookup.hash_key.eq(control.hash_key),
+            control.looked_up.eq(lookup.o.valid & lookup.o.ready),
+            control.left.eq(release.left),
+            control.counted.eq(release.counted),
+        ]
+        for reader in (track, align):
+            m.d.comb += [reader.written.eq(ingress.written), reader.ended.eq(ingress.ended)]
+        return m

@@ -1,0 +1,42 @@
+"""Byte shifters and masks: the one place where the frame's bytes meet the record's grid."""
+
+from amaranth.hdl import Cat, Const, Mux, Signal
+
+
+def shift_right_bytes(value, amount, result_bytes: int):
+    """Bytes [amount, amount + result_bytes) of `value`, one layer of multiplexers for each bit of `amount`."""
+    for bit in reversed(range(len(amount))):
+        step = 8 << bit
+        keep = 8 * result_bytes + 8 * ((1 << bit) - 1)
+        value = Mux(amount[bit], value[step:], value)[:keep]
+    return value[: 8 * result_bytes]
+
+
+def rotate_left_bytes(value, amount):
+    """`value` rotated so that byte j goes to byte (j + amount) modulo its size (a power of two)."""
+    for bit in range(len(amount)):
+        step = 8 << bit
+        value = Mux(amount[bit], Cat(value[-step:], value[:-step]), value)
+    return value
+
+
+def rotate_right_bytes(value, amount):
+    """`value` rotated so that byte (j + amount) modulo its size goes to byte j."""
+    for bit in range(len(amount)):
+        step = 8 << bit
+        value = Mux(amount[bit], Cat(value[step:], value[:step]), value)
+    return value
+
+
+def bytes_below(m, bound, width: int) -> Signal:
+    """Mask of `width` bits, ones below the signed `bound` (none for a negative one)."""
+    mask = Signal(width)
+    clipped = Signal(range(width + 1))
+    m.d.comb += clipped.eq(Mux(bound < 0, 0, Mux(bound > width, width, bound)))
+    m.d.comb += mask.eq((Const(1, width + 1) << clipped) - 1)
+    return mask
+
+
+def byte_mask(mask):
+    """Each bit of `mask` as eight."""
+    return Cat(bit.replicate(8) for bit in mask)
