@@ -164,7 +164,7 @@ class Stream:
         mss: int | None = None,
         start_seq: int | None = None,
     ) -> list[tuple[int, bytes]]:
-        """(sequence number, payload) pairs: `wire` cut at the offsets `cuts`, else every `mss` (1448) bytes."""
+        """(sequence number, payload) pairs: `wire` cut at `cuts`, else every `mss` (1448) bytes."""
         seq = self.start_seq if start_seq is None else start_seq
         if cuts is None:
             cuts = range(mss or 1448, len(wire), mss or 1448)
@@ -179,7 +179,7 @@ class Stream:
         start_seq: int | None = None,
         **options: Any,
     ) -> list[bytes]:
-        """The frames of `segments`, from `start_seq` (default: the stream's start) on. Options: `tcp_frame`."""
+        """The frames of `segments`, the first one at `start_seq` (the stream's). Options: `tcp_frame`."""
         return [
             self.frame(seq, payload, **options) for seq, payload in self.segments(wire, cuts, mss, start_seq)
         ]
@@ -215,7 +215,7 @@ def tcp_frame(
 ) -> bytes:
     """An Ethernet frame with one TCP segment, from `remote` to `local`, checksums right unless `bad_*`.
 
-    `vlans` are (TPID, VLAN id) pairs, outermost first. `ip_options` and `tcp_options` are multiples of 4 bytes.
+    `vlans` are (TPID, VLAN id) pairs, outermost first. `ip_options` and `tcp_options` are words of 4 bytes.
     `extension_headers` are (type, whole header; its first byte is set here) pairs of IPv6. `fragment` is the
     IPv4 word of flags and offset. `trailer` stands behind the IP packet. A frame has no minimal length here.
     """

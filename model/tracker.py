@@ -1,0 +1,255 @@
+"""One connection of the golden device: the rules of docs/contract.md, section 3.
+
+Records are decided with AESGCM of `cryptography` on their assembled ciphertext, ranges of them decrypted with
+AES-CTR: the hardware's sums are checked by other means than its own.
+"""
+
+from typing import NamedTuple
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.ciphers.algorithms import AES
+from cryptography.hazmat.primitives.ciphers.modes import CTR
+
+from model.commands import Add, Resync, TrackerState
+from model.contract import (
+    EXPLICIT_NONCE_SIZE,
+    HEADER_SIZE,
+    MAX_LENGTH,
+    MAX_RECORD,
+    MIN_LENGTH,
+    TAG_SIZE,
+    TLS_VERSION_BYTES,
+    Status,
+)
+
+_TLS12 = 0x0303
+_SEQ = (1 << 32) - 1
+_NUMBER = (1 << 64) - 1
+
+
+def seq_diff(a: int, b: int) -> int:
+    """a - b as a signed number of 32 bits: negative if a is before b, positive if past it."""
+    return ((a - b + 0x80000000) & _SEQ) - 0x80000000
+
+
+class _Record:
+    """A record whose header has been taken: its ciphertext and tag, as they are taken."""
+
+    __slots__ = ("aad", "body_size", "nonce", "number", "parts", "size", "taken")
+
+    def __init__(self, number: int, nonce: bytes, aad: bytes, size: int) -> None:
+        self.number = number
+        self.nonce = nonce
+        self.aad = aad
+        self.size = size  # body and tag
+        self.body_size = size - TAG_SIZE
+        self.taken = 0
+        self.parts: list[bytes] = []
+
+
+class _Portion(NamedTuple):
+    """Body bytes of a record in a packet: `length` at payload offset `at`, from body offset `start` on."""
+
+    nonce: bytes
+    start: int
+    at: int
+    length: int
+
+
+class _Walk:
+    """What taking a packet's bytes comes to, before it is known whether the state may change."""
+
+    __slots__ = ("complete", "header", "number", "portions", "record", "tail")
+
+    def __init__(self, number: int, header: bytes, record: _Record | None) -> None:
+        self.number = number
+        self.header = header
+        self.record = record
+        self.portions: list[_Portion] = []
+        self.complete: list[tuple[_Record, bytes]] = []
+        """Records that end here, and their bytes in this packet."""
+        self.tail = b""
+        """Bytes in this packet of `record`, which goes on."""
+
+
+class Connection:
+    """Keys and tracker of one connection.
+
+    Members
+    -------
+    take_in(seq, payload) -> (Status, bytes | None)
+        A packet with a good checksum: its status and, if DECRYPTED, the payload the host gets.
+    """
+
+    def __init__(self, add: Add) -> None:
+        self.version = add.version
+        self._tls12 = add.version == _TLS12
+        self._prefix = HEADER_SIZE + (EXPLICIT_NONCE_SIZE if self._tls12 else 0)
+        self._limits = MIN_LENGTH[add.version], MAX_LENGTH[add.version]
+        self._salt = add.salt
+        self._static_iv = int.from_bytes(add.salt + add.iv, "big")
+        self._aead = AESGCM(add.key)
+        self._ctr = Cipher(AES(add.key), CTR(bytes(16))).encryptor()
+
+        self.expected = add.start_seq & _SEQ
+        self.seen = self.expected
+        self.number = add.record_number
+        self.skipping = True
+        self.out_of_sync = False
+        self._header = b""
+        self._record: _Record | None = None
+
+    # --- commands ----------------------------------------------------------------------------------
+    @property
+    def remaining(self) -> int:
+        record = self._record
+        return record.size - record.taken if record else 0
+
+    def state(self) -> TrackerState:
+        return TrackerState(
+            expected_seq=self.expected,
+            seen_seq=self.seen,
+            record_number=self.number,
+            remaining=self.remaining,
+            header_count=len(self._header),
+            out_of_sync=self.out_of_sync,
+            skipping=self.skipping,
+        )
+
+    def resync(self, command: Resync) -> bool:
+        """Whether the command was obeyed; False: IGNORED."""
+        behind = self.out_of_sync or seq_diff(self.seen, self.expected) > 0
+        if not behind or seq_diff(command.seq, self.seen) < 0:
+            return False
+        self._stand_before(command.seq & _SEQ, command.record_number)
+        self.out_of_sync = False
+        return True
+
+    def _stand_before(self, seq: int, number: int) -> None:
+        """Look for the header of record `number` at `seq`."""
+        self.expected = seq
+        self.number = number
+        self.skipping = True
+        self._header = b""
+        self._record = None
+
+    # --- packets -----------------------------------------------------------------------------------
+    def take_in(self, seq: int, payload: bytes) -> tuple[Status, bytes | None]:
+        end = (seq + len(payload)) & _SEQ
+        if seq_diff(end, self.seen) > 0:
+            self.seen = end
+        if self.out_of_sync:
+            return Status.OUT_OF_SYNC, None
+        ahead = seq_diff(seq, self.expected)
+        if ahead == 0:
+            return self._take(payload, 0, end)
+        if ahead < 0:
+            if not self.skipping:
+                return Status.RETRANSMISSION, None
+            if seq_diff(end, self.expected) > 0:
+                return self._take(payload, -ahead, end)
+            return Status.GAP, None
+        if self._record:
+            next_header = (self.expected + self.remaining) & _SEQ
+            ahead = seq_diff(seq, next_header)
+            if ahead <= 0:
+                self._stand_before(next_header, (self.number + 1) & _NUMBER)
+                if ahead == 0:
+                    return self._take(payload, 0, end)
+                if seq_diff(end, next_header) > 0:
+                    return self._take(payload, -ahead, end)
+                return Status.GAP, None
+        if seq_diff(end, self.expected) > MAX_RECORD:
+            self.out_of_sync = True
+            return Status.OUT_OF_SYNC, None
+        return Status.WAIT, None
+
+    def _take(self, payload: bytes, start: int, end: int) -> tuple[Status, bytes | None]:
+        """Take the bytes from `start` on; a start other than 0 makes the packet partial."""
+        walk = self._walk(payload, start)
+        if walk is None:
+            self.out_of_sync = True
+            return Status.BAD_HEADER, None
+        self.skipping = False
+        self.expected = end
+        self.number = walk.number
+        self._header = walk.header
+        failed = False
+        for record, last in walk.complete:
+            failed |= not self._authentic(record, last)
+        self._record = walk.record
+        if walk.record and walk.tail:
+            walk.record.parts.append(walk.tail)
+            walk.record.taken += len(walk.tail)
+        if failed:
+            return Status.AUTH_FAILED, None
+        if start:
+            return Status.GAP, None
+        return Status.DECRYPTED, self._decrypted(payload, walk.portions)
+
+    def _walk(self, payload: bytes, position: int) -> _Walk | None:
+        """Delineate the records from payload offset `position` on; None at a bad header. Changes nothing."""
+        walk = _Walk(self.number, self._header, self._record)
+        size = len(payload)
+        while position < size:
+            if walk.record is None:
+                piece = payload[position : position + self._prefix - len(walk.header)]
+                walk.header += piece
+                position += len(piece)
+                if len(walk.header) < self._prefix:
+                    break
+                walk.record = self._open(walk.header, walk.number)
+                if walk.record is None:
+                    return None
+                walk.header = b""
+                continue
+            record = walk.record
+            piece = payload[position : position + record.size - record.taken]
+            body = min(len(piece), record.body_size - record.taken)
+            if body > 0:
+                walk.portions.append(_Portion(record.nonce, record.taken, position, body))
+            position += len(piece)
+            if record.taken + len(piece) < record.size:
+                walk.tail = piece
+                break
+            walk.complete.append((record, piece))
+            walk.record = None
+            walk.number = (walk.number + 1) & _NUMBER
+        return walk
+
+    def _open(self, header: bytes, number: int) -> _Record | None:
+        """The record of a complete header; None if the header is bad."""
+        length = header[3] << 8 | header[4]
+        if header[1] << 8 | header[2] != TLS_VERSION_BYTES:
+            return None
+        if not self._limits[0] <= length <= self._limits[1]:
+            return None
+        if self._tls12:
+            size = length - EXPLICIT_NONCE_SIZE
+            aad = number.to_bytes(8, "big") + header[:3] + (size - TAG_SIZE).to_bytes(2, "big")
+            return _Record(number, self._salt + header[HEADER_SIZE:], aad, size)
+        return _Record(number, (self._static_iv ^ number).to_bytes(12, "big"), header, length)
+
+    def _authentic(self, record: _Record, last: bytes) -> bool:
+        try:
+            self._aead.decrypt(record.nonce, b"".join(record.parts) + last, record.aad)
+        except InvalidTag:
+            return False
+        return True
+
+    def _decrypted(self, payload: bytes, portions: list[_Portion]) -> bytes:
+        out: list[bytes] = []
+        done = 0
+        for nonce, start, at, length in portions:
+            # GCM encrypts the body with counter blocks nonce || 2, nonce || 3, ...
+            block, lead = divmod(start, 16)
+            self._ctr.reset_nonce(nonce + (block + 2).to_bytes(4, "big"))
+            if lead:
+                self._ctr.update(bytes(lead))
+            out.append(payload[done:at])
+            out.append(self._ctr.update(payload[at : at + length]))
+            done = at + length
+        out.append(payload[done:])
+        return b"".join(out)
