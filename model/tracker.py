@@ -161,7 +161,7 @@ class Connection:
                 if seq_diff(end, next_header) > 0:
                     return self._take(payload, -ahead, end)
                 return Status.GAP, None
-        if seq_diff(end, self.expected) > MAX_RECORD:
+        if (end - self.expected) & _SEQ > MAX_RECORD:
             self.out_of_sync = True
             return Status.OUT_OF_SYNC, None
         return Status.WAIT, None
