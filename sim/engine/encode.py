@@ -1,0 +1,202 @@
+"""Frames and commands of `model.commands` to the payloads of hw/layouts.py, and back."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hw import layouts
+from hw.config import Config
+from model.commands import (
+    Add,
+    Command,
+    Delete,
+    Descriptor,
+    Query,
+    Read,
+    Response,
+    Resync,
+    Seed,
+    TrackerState,
+)
+from model.contract import Checksum, Opcode, Result, Status
+from sim.engine.bench import SimulationError, Words, from_words, to_words
+
+
+def _bytes(text: bytes) -> int:
+    return int.from_bytes(text, "little")
+
+
+def _address(text: bytes) -> int:
+    if len(text) not in (4, 16):
+        raise ValueError(f"an address has 4 or 16 bytes, not {len(text)}")
+    return _bytes(text.rjust(16, b"\0"))
+
+
+def command_fields(command: Command) -> dict[str, int]:
+    """Fields of `layouts.command` that are not zero."""
+    match command:
+        case Add(t, version, key, salt, iv, record_number, start_seq):
+            if len(t.remote_address) != len(t.local_address):
+                raise ValueError("remote and local address are of different families")
+            nonce = salt + (iv if version == 0x0304 else bytes(8))
+            if len(nonce) != 12:
+                raise ValueError(f"salt and iv have {len(salt)} and {len(iv)} bytes; must be 4 and 8")
+            return {
+                "opcode": Opcode.ADD,
+                "ipv6": len(t.remote_address) == 16,
+                "remote_address": _address(t.remote_address),
+                "local_address": _address(t.local_address),
+                "remote_port": t.remote_port,
+                "local_port": t.local_port,
+                "version": version,
+                "key_bytes": len(key),
+                "key": _bytes(key[:32]),
+                "iv": _bytes(nonce),
+                "record_number": record_number,
+                "seq": start_seq,
+            }
+        case Delete(handle):
+            return {"opcode": Opcode.DEL, "handle": handle}
+        case Resync(handle, seq, record_number):
+            return {"opcode": Opcode.RESYNC, "handle": handle, "seq": seq, "record_number": record_number}
+        case Query(handle):
+            return {"opcode": Opcode.QUERY, "handle": handle}
+        case Read(address):
+            return {"opcode": Opcode.READ, "address": address}
+        case Seed(key):
+            return {"opcode": Opcode.SEED, "hash_key": key}
+
+
+def _pack(layout: Any, fields: dict[str, int]) -> int:
+    """The layout's const(), which refuses nothing, with a check of the ranges."""
+    value = 0
+    for name, number in fields.items():
+        field = layout[name]
+        if number >> field.width:
+            raise ValueError(f"{name} {number:#x} does not fit into {field.width} bits")
+        value |= int(number) << field.offset
+    return value
+
+
+def _unpack(layout: Any, value: int) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for name, field in layout:
+        part = value >> field.offset & ((1 << field.width) - 1)
+        result[name] = part if isinstance(field.shape, int) else _unpack(field.shape, part)
+    return result
+
+
+def encode_commands(commands: Sequence[Command], config: Config) -> Words:
+    layout: Any = layouts.command(config)
+    return to_words([_pack(layout, command_fields(c)) for c in commands], (layout.size + 31) // 32)
+
+
+def decode_responses(items: Words, commands: Sequence[Command]) -> list[Response]:
+    """Responses in the order of their commands; `state` only where a QUERY went well."""
+    layout: Any = layouts.response()
+    responses: list[Response] = []
+    for value, command in zip(from_words(items), commands, strict=False):
+        fields = _unpack(layout, value)
+        result = Result(fields["result"])
+        state = None
+        if isinstance(command, Query) and result is Result.OK:
+            raw = fields["state"]
+            state = TrackerState(
+                **{**raw, "out_of_sync": bool(raw["out_of_sync"]), "skipping": bool(raw["skipping"])}
+            )
+        responses.append(Response(result, fields["handle"], fields["value"], state))
+    return responses
+
+
+def encode_frames(frames: Sequence[bytes], config: Config) -> Words:
+    """Frames to beats of `layouts.beat`."""
+    width = config.width
+    words = (9 * width + 1 + 31) // 32
+    lengths = np.fromiter((len(f) for f in frames), dtype=np.int64, count=len(frames))
+    if np.any(lengths == 0):
+        raise ValueError(f"frame {int(np.argmin(lengths))} is empty")
+    padding = bytes(width)
+    joined = b"".join(part for f in frames for part in (f, padding[: -len(f) % width]))
+    data = np.frombuffer(joined, dtype=np.uint8).reshape(-1, width)
+    raw = np.zeros((len(data), 4 * words), dtype=np.uint8)
+    raw[:, :width] = data
+    keep_end = width + width // 8
+    raw[:, width:keep_end] = 0xFF
+    ends = np.cumsum((lengths + width - 1) // width) - 1
+    raw[ends, width:keep_end] = _keeps(width)[(lengths - 1) % width + 1]
+    raw[ends, keep_end] = 1
+    return raw.view("<u4")
+
+
+def _keeps(width: int) -> npt.NDArray[np.uint8]:
+    """Keep bits of a beat with k bytes, k = 0..width."""
+    rows = [((1 << k) - 1).to_bytes(width // 8, "little") for k in range(width + 1)]
+    return np.frombuffer(b"".join(rows), dtype=np.uint8).reshape(width + 1, width // 8)
+
+
+@dataclass(frozen=True)
+class OutputFrames:
+    """Frames as they left: `first` and `last` are the numbers of their beats."""
+
+    frames: list[bytes]
+    descriptors: list[Descriptor]
+    first: npt.NDArray[np.int64]
+    last: npt.NDArray[np.int64]
+
+
+def decode_frames(items: Words, config: Config) -> OutputFrames:
+    """Beats of `layouts.output_beat` to frames; raises SimulationError for beats that break the rules of a frame."""
+    width = config.width
+    raw = np.ascontiguousarray(items).view(np.uint8)
+    keep_end = width + width // 8
+    is_last = (raw[:, keep_end] & 1).astype(bool)
+    last = np.flatnonzero(is_last).astype(np.int64)
+    items, raw, is_last = (a[: last[-1] + 1 if len(last) else 0] for a in (items, raw, is_last))
+    first = np.concatenate((np.zeros(1, np.int64), last[:-1] + 1))[: len(last)]
+    keep = raw[:, width:keep_end]
+    sizes = np.unpackbits(keep, axis=1).sum(axis=1, dtype=np.int64)
+    number = np.cumsum(is_last) - is_last
+
+    bad = np.any(keep != _keeps(width)[sizes], axis=1) | (sizes == 0) | (~is_last & (sizes != width))
+    if bad.any():
+        beat = int(np.argmax(bad))
+        raise SimulationError(
+            f"frame {number[beat]}: keep of beat {beat - first[number[beat]]} is not contiguous"
+        )
+    field: Any = layouts.output_beat(config)["descriptor"]
+    bits = np.zeros((len(raw), 8), dtype=np.uint8)
+    start, shift = divmod(field.offset, 8)
+    tail = raw[:, start : start + 8]
+    bits[:, : tail.shape[1]] = tail
+    words = bits.view("<u8")[:, 0] >> np.uint64(shift) & np.uint64((1 << field.width) - 1)
+    changed = words != words[first[number]] if len(words) else np.zeros(0, bool)
+    if changed.any():
+        raise SimulationError(
+            f"frame {number[int(np.argmax(changed))]}: the descriptor changes within the frame"
+        )
+
+    data = np.ascontiguousarray(raw[:, :width]).tobytes()
+    starts = (first * width).tolist()
+    ends = (last * width + sizes[last]).tolist()
+    known: dict[int, Descriptor] = {}
+    return OutputFrames(
+        frames=[data[a:b] for a, b in zip(starts, ends, strict=True)],
+        descriptors=[_descriptor(w, known) for w in words[first].tolist()],
+        first=first,
+        last=last,
+    )
+
+
+def _descriptor(word: int, known: dict[int, Descriptor]) -> Descriptor:
+    if word not in known:
+        fields = _unpack(layouts.descriptor(), word)
+        known[word] = Descriptor(
+            Status(fields["status"]),
+            Checksum(fields["checksum"]),
+            bool(fields["matched"]),
+            fields["handle"],
+        )
+    return known[word]
