@@ -61,10 +61,10 @@ class _PairCopy(wiring.Component):
 class PacketBuffer(wiring.Component):
     """Circular memory of `config.buffer_beats` beats: one writer, one consumer in order, two random readers.
 
-    Contract: takes and gives a beat a cycle. `i.ready` falls only when `buffer_beats` beats are written and not
-    taken at `o`. A beat taken in cycle t counts in `written` from t + 1, is returned by a pair port addressed
-    from t + 1 on, and shows at `o` from t + 2 at the earliest. Its place is used again only after its transfer
-    at `o`: the consumer leaves a frame there until nobody reads it any more. Counters: docs/architecture.md.
+    Contract: takes and gives a beat a cycle. `i.ready` falls only when `buffer_beats` beats are written and
+    not taken at `o`. A beat taken in cycle t counts in `written` from t + 1, is returned by a pair port
+    addressed from t + 1 on, and shows at `o` from t + 2 at the earliest. Its place is used again only after its
+    transfer at `o`: the consumer leaves a frame there until nobody reads it any more.
 
     Parameters
     ----------
