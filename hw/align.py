@@ -115,7 +115,9 @@ class Align(wiring.Component):
         counter1 = Signal(16)
         left1 = Signal(range(layouts.GHASH_STRIDE + 1))
         remaining = Signal(layouts.EXPONENT_BITS)
-        bounds1 = {name: Signal(signed(POSITION_BITS)) for name in ("body_low", "body_high", "tag_low", "tag_high")}
+        bounds1 = {
+            name: Signal(signed(POSITION_BITS)) for name in ("body_low", "body_high", "tag_low", "tag_high")
+        }
         m.d.comb += remaining.eq(p.beats - 1 - number)
         m.d.sync += [
             valid1.eq(step),
@@ -230,4 +232,3 @@ class Align(wiring.Component):
             verdict.i.p.payload_length.eq(work.payload_length),
         ]
         return m
-

@@ -103,7 +103,9 @@ class Plan(wiring.Component):
 
         # stage 2: beats and bounds
         beats = Signal(layouts.EXPONENT_BITS)
-        lane0 = Signal(signed(layouts.EXPONENT_BITS + 1))  # block in lane 0 of the first beat, may be negative
+        lane0 = Signal(
+            signed(layouts.EXPONENT_BITS + 1)
+        )  # block in lane 0 of the first beat, may be negative
         ext0 = Signal(signed(POSITION_BITS))
         m.d.comb += [
             beats.eq((last - first + lanes)[lane_bits:]),

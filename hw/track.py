@@ -283,9 +283,7 @@ class Track(wiring.Component):
                     m.next = "commit"
 
             with m.State("check"):
-                limits = [
-                    (length >= MIN_LENGTH[v]) & (length <= MAX_LENGTH[v]) for v in (0x0303, 0x0304)
-                ]
+                limits = [(length >= MIN_LENGTH[v]) & (length <= MAX_LENGTH[v]) for v in (0x0303, 0x0304)]
                 version_bytes = Const(int.from_bytes(TLS_VERSION_BYTES.to_bytes(2), "little"), 16)
                 with m.If((header.version == version_bytes) & Mux(entry.tls13, limits[1], limits[0])):
                     m.d.sync += at.remaining.eq(body_length + TAG_SIZE)
@@ -331,7 +329,7 @@ class Track(wiring.Component):
             fresh.at.number.eq(operation.record_number),
         ]
         behind = entry.out_of_sync | after(entry.seen, entry.expected)
-        accepted = behind & ~after(entry.seen, operation.seq)
+        accepted = behind & ~(operation.seq - entry.seen)[31]
         state = self.answers.p.state
         m.d.comb += [
             write.addr.eq(operation.index),

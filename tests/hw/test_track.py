@@ -1,0 +1,190 @@
+"""hw.track against the golden tracker: random loss, reordering, duplication and cuts, frame by frame."""
+
+import random
+
+import pytest
+from amaranth.lib import data
+
+from hw import layouts
+from hw.config import Config
+from hw.track import Track
+from model.contract import Checksum, Result, Status
+from model.tracker import Connection
+from tests.hw.testbench import run_streams
+from tests.streams import TLS12, TLS13, Stream
+
+
+def buffer_of(dut, payloads: list[bytes], requests: list[dict], width: int):
+    """The packet buffer: each frame is there as long as its request is at the head; garbage around it."""
+
+    async def run(ctx):
+        rng = random.Random(1)
+        number = 0
+        size = 1 << len(dut.buffer.address)
+        while True:
+            _, _, address, valid, ready = await ctx.tick().sample(
+                dut.buffer.address, dut.i.valid, dut.i.ready
+            )
+            number += valid & ready
+            if number >= len(requests):
+                return
+            request = requests[number]
+            frame = rng.randbytes(request["payload_offset"]) + payloads[number]
+            beat = (address - request["base"] + size // 2) % size - size // 2
+            pair = frame[beat * width : (beat + 2) * width] if beat >= 0 else b""
+            ctx.set(dut.buffer.data, int.from_bytes(pair + rng.randbytes(2 * width - len(pair)), "little"))
+            ctx.set(dut.ended, (request["packet"] + 1) % 64)
+
+    return run
+
+
+def impaired(rng, segments):
+    """Lose, hold back, duplicate and shift segments; what is lost may come later."""
+    out, held = [], []
+    for segment in segments:
+        x = rng.random()
+        if x < 0.05:
+            continue
+        if x < 0.15:
+            held.append((rng.randint(1, 4), segment))
+            continue
+        out.append(segment)
+        if x > 0.95:
+            out.append(segment)
+        held = [(n - 1, s) for n, s in held]
+        out += [s for n, s in held if n <= 0]
+        held = [(n, s) for n, s in held if n > 0]
+    return out + [s for _, s in held]
+
+
+@pytest.mark.parametrize("width", [16, 64])
+@pytest.mark.parametrize("version", [TLS12, TLS13])
+@pytest.mark.parametrize("sizes", [(0, 1, 13, 60), (300, 900), (16384, 5000)])
+def test_track_is_the_golden_tracker(width, version, sizes):
+    rng = random.Random(f"{width}/{version}/{sizes}")
+    config = Config(width=width, connections=8)
+    stream = Stream(version, seed=rng.randrange(1000), start_seq=2**32 - 3000)
+    wire = stream.bulk([rng.choice(sizes) for _ in range(40 if max(sizes) < 100 else 12)])
+    if sizes == (300, 900):
+        wire += b"\x17\x03\x04\x00\x30" + bytes(60)  # a bad header at the end
+    cuts, at = [], 0
+    while at < len(wire):
+        at += rng.choice([1, 2, 5, 40, 200, 1448])
+        cuts.append(at)
+    segments = impaired(rng, stream.segments(wire, cuts))[:250]
+    index = rng.randrange(8)
+    handle = rng.randrange(256) << 16 | index
+
+    golden = Connection(stream.add())
+    requests, checksums, want, base = [], [], [], 0
+    for number, (seq, payload) in enumerate(segments):
+        offset = rng.randrange(54, 140)
+        good = number % 7 != 3
+        requests.append(
+            {
+                "base": base % (1 << config.pointer_bits),
+                "packet": number % 64,
+                "matched": 1,
+                "handle": handle,
+                "seq": seq,
+                "payload_offset": offset,
+                "payload_length": len(payload),
+            }
+        )
+        base += -(-(offset + len(payload)) // width)
+        checksums.append(Checksum.GOOD if good else Checksum.BAD)
+        want.append(golden.take_in(seq, payload)[0] if good else Status.BAD_CHECKSUM)
+
+    dut = Track(config)
+    init = {
+        "kind": layouts.TrackerOperation.INIT,
+        "index": index,
+        "tls13": version == TLS13,
+        "seq": stream.start_seq,
+        "record_number": stream.record_number,
+    }
+    items: list[int] = []
+
+    async def query_at_the_end(ctx):
+        ends = 0
+        while ends < len(requests):
+            _, _, valid, ready, item = await ctx.tick().sample(dut.o.valid, dut.o.ready, dut.o.payload)
+            if valid and ready:
+                items.append(item.as_bits())
+                ends += item.end
+        ctx.set(dut.operations.payload, {"kind": layouts.TrackerOperation.QUERY, "index": index})
+        ctx.set(dut.operations.valid, 1)
+
+    answers, _ = run_streams(
+        dut,
+        [(dut.operations, [init]), (dut.i, requests), (dut.checksum, checksums)],
+        [(dut.answers, 2), (dut.o, len(requests))],
+        idle=0.0 if version == TLS12 else 0.2,
+        backpressure=0.2,
+        seed=width,
+        processes=[buffer_of(dut, [p for _, p in segments], requests, width), query_at_the_end],
+    )
+    work = [data.Const(layouts.work(config), bits) for bits in items]
+    got = [Status(w.descriptor.status) for w in work if w.end]
+    assert got == want
+    assert {Status.DECRYPTED, Status.BAD_CHECKSUM} <= set(got)
+    state = data.Const(layouts.tracker_answer(), answers[1]).state
+    expected = golden.state()
+    for field in ("expected_seq", "seen_seq", "record_number", "remaining", "header_count"):
+        assert getattr(state, field) == getattr(expected, field), field
+    assert (bool(state.out_of_sync), bool(state.skipping)) == (expected.out_of_sync, expected.skipping)
+
+
+def test_resync_is_taken_only_behind_a_gap_and_ahead_of_what_was_seen():
+    config = Config(connections=8)
+    stream = Stream(TLS13, seed=3)
+    wire = stream.bulk([16384] * 4)
+    segments = stream.segments(wire)
+    far = segments[:2] + segments[20:22]  # beyond one maximum record
+    next_header = stream.records[2].seq
+    golden = Connection(stream.add())
+    for seq, payload in far:
+        golden.take_in(seq, payload)
+    assert golden.out_of_sync
+    seen = golden.seen
+
+    operations = layouts.TrackerOperation
+    init = {"kind": operations.INIT, "index": 2, "tls13": 1, "seq": stream.start_seq}
+
+    def resync(seq):
+        return {"kind": operations.RESYNC, "index": 2, "seq": seq, "record_number": 2}
+
+    dut = Track(config)
+    requests = [
+        {
+            "base": 100 * n,
+            "packet": n,
+            "matched": 1,
+            "handle": 2,
+            "seq": seq,
+            "payload_offset": 54,
+            "payload_length": len(payload),
+        }
+        for n, (seq, payload) in enumerate(far)
+    ]
+
+    async def operate(ctx):
+        ends = 0
+        while ends < len(requests):
+            _, _, go, end = await ctx.tick().sample(dut.o.valid & dut.o.ready, dut.o.p.end)
+            ends += go & end
+        for operation in (resync((seen - 1) % 2**32), resync(next_header), resync(next_header)):
+            ctx.set(dut.operations.payload, operation)
+            ctx.set(dut.operations.valid, 1)
+            await ctx.tick().until(dut.operations.ready)
+            ctx.set(dut.operations.valid, 0)
+
+    answers, _ = run_streams(
+        dut,
+        [(dut.operations, [init]), (dut.i, requests), (dut.checksum, [Checksum.GOOD] * 4)],
+        [(dut.answers, 4), (dut.o, 4)],
+        processes=[buffer_of(dut, [p for _, p in far], requests, 16), operate],
+    )
+    results = [Result(data.Const(layouts.tracker_answer(), a).result) for a in answers]
+    # The second one is taken; after it nothing has been seen past what is expected.
+    assert results == [Result.OK, Result.IGNORED, Result.OK, Result.IGNORED]
