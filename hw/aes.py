@@ -115,7 +115,7 @@ class Round(wiring.Component):
                 tops.append(Signal(32 * lanes, name=f"top{g}_{r}"))
                 m.d.comb += [sums[r].eq(pair), tops[r].eq(pair >> 7 & ones)]
             for r in range(4):
-                round_key = Cat(Cat(key[32 * c + 8 * r : 32 * c + 8 * r + 8] for c in range(4)) for _ in range(lanes))
+                round_key = Cat(*[key[32 * c + 8 * r : 32 * c + 8 * r + 8] for c in range(4)] * lanes)
                 if stage == ROUNDS - 1:
                     value = substituted[r] ^ round_key
                 else:
@@ -141,8 +141,8 @@ class Round(wiring.Component):
 class AesPipeline(wiring.Component):
     """Encrypts `lanes` blocks a cycle under one key, which may be another one each cycle.
 
-    Contract: one beat a cycle, `delay` cycles later, always; nothing holds it up. AES-128 and AES-256 have the same
-    delay. Source: FIPS 197.
+    Contract: one beat a cycle, `delay` cycles later, always; nothing holds it up. AES-128 and AES-256 have
+    the same delay. Source: FIPS 197.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
-"""GF(2^128) of GCM (NIST SP 800-38D, section 6.3): conversions, arithmetic as expressions, a pipelined multiplier.
+"""GF(2^128) of GCM (NIST SP 800-38D, section 6.3): conversion, arithmetic as expressions, a pipelined multiplier.
 
-Polynomial form: the coefficient of x^i is bit 127 - i. It is a block read as a big-endian number, so a conversion
-only swaps bytes, and the product of two such numbers is the product polynomial in the same form, 255 bits wide.
+Polynomial form: the coefficient of x^i is bit 127 - i. That is a block read as a big-endian number, so that
+converting only swaps bytes; products come out in the same form, 255 bits wide.
 """
 
 from functools import reduce
@@ -65,11 +65,16 @@ def _folded(high):
 
 
 def reduced(product):
-    """Reduce a product (255 bits) modulo x^128 + x^7 + x^2 + x + 1. Name the product: it is read several times."""
+    """A product (255 bits) modulo x^128 + x^7 + x^2 + x + 1. Name the product: it is read several times."""
     assert len(product) == 255
     high = product[:127] << 1  # coefficients 128 to 254 in the places of 0 to 126
     again = product[:6] ^ (product[:1] << 5)  # what x^7 and x^2 push past 127
     return (product[127:] ^ _folded(high)[7:] ^ (_folded(again) << 115))[:128]
+
+
+def fold(wide, count: int):
+    """A polynomial with `count` <= 7 coefficients too many, reduced. Name it: it is read several times."""
+    return (wide[count:] ^ (_folded(wide[:count]) << 121 - count))[:128]
 
 
 def square(polynomial):
@@ -104,7 +109,7 @@ class Multiplier(wiring.Component):
     """Sum of products in GF(2^128), reduced once.
 
     Contract: one sum a cycle, `delay` cycles later, always; nothing holds it up. Polynomial form throughout.
-    Three levels of Karatsuba down to 16 x 16 bits; stages: operand sums, products, recombination and reduction.
+    Karatsuba on three levels, down to 16 x 16 bits. Stages: operand sums, products, recombination and reduction.
 
     Parameters
     ----------
@@ -159,9 +164,7 @@ class Multiplier(wiring.Component):
         chunks = [[] for _ in range(2 * count)]
         for k, offsets in enumerate(places):
             product = Signal(2 * n - 1, name=f"product{k}", reset_less=True)
-            m.d.sync += product.eq(
-                xor(Mux(b[k][bit], a[k], 0) << bit for a, b in operands for bit in range(n))
-            )
+            m.d.sync += product.eq(xor(Mux(b[k][bit], a[k], 0) << bit for a, b in operands for bit in range(n)))
             for offset in offsets:
                 chunks[offset].append(product[:n])
                 chunks[offset + 1].append(product[n:])
