@@ -1,0 +1,50 @@
+"""The driver's TLS counters, under the names `ethtool -S` shows and the kernel document gives them."""
+
+from dataclasses import dataclass, fields
+
+from model.commands import Descriptor
+from model.contract import Status
+
+
+@dataclass
+class RxCounters:
+    """Receive counters. `ethtool()` gives them as `rx_tls_*`.
+
+    Those of the resync request stay zero while the device is resynchronised by the stack alone (no stream scan).
+    """
+
+    decrypted_packets: int = 0
+    """Packets the device decrypted."""
+    decrypted_bytes: int = 0
+    """TCP payload bytes of those packets, record headers and tags included, as mlx5 counts them."""
+    ctx: int = 0
+    """Contexts added to the device."""
+    # `del` in ethtool's name is a keyword here
+    deleted: int = 0
+    """Contexts deleted from the device."""
+    resync_req_pkt: int = 0
+    """Packets that carried a resync request of the device."""
+    resync_req_start: int = 0
+    """Resync requests started with the stack."""
+    resync_req_end: int = 0
+    """Resync requests the device gave a sequence number for."""
+    resync_req_skip: int = 0
+    """Resync requests that were started and not ended."""
+    resync_res_ok: int = 0
+    """Answers of the stack the device took."""
+    resync_res_skip: int = 0
+    """Answers of the stack the device did not take: stale, or not needed any more."""
+    err: int = 0
+    """Packets not decrypted because a record header or a tag in them was wrong."""
+
+    def count(self, descriptor: Descriptor, payload: int) -> None:
+        """A packet has come up with this descriptor and `payload` TCP payload bytes."""
+        if descriptor.decrypted:
+            self.decrypted_packets += 1
+            self.decrypted_bytes += payload
+        elif descriptor.status in (Status.AUTH_FAILED, Status.BAD_HEADER):
+            self.err += 1
+
+    def ethtool(self) -> dict[str, int]:
+        names = {"deleted": "del"}
+        return {f"rx_tls_{names.get(f.name, f.name)}": getattr(self, f.name) for f in fields(self)}

@@ -1,0 +1,137 @@
+"""The network device as the kernel's TLS code sees it: `struct tlsdev_ops`, a feature flag, a receive path.
+
+Source: Documentation/networking/tls-offload.rst. Return values are the kernel's: 0 or a negative errno, on which
+the stack goes on in software as if nothing had been tried.
+"""
+
+import errno
+from dataclasses import dataclass
+from enum import Enum
+
+from driver.counters import RxCounters
+from driver.probe import probe, resources
+from model.commands import Add, Delete, Descriptor, Device, Query, Resync, Seed, TrackerState, Tuple4
+from model.contract import Result
+from model.crypto_info import TLS_CIPHER_AES_GCM_128, TLS_CIPHER_AES_GCM_256, CryptoInfo
+from model.frame import parse
+
+RX_FEATURE = "tls-hw-rx-offload"
+
+
+class Direction(Enum):
+    """enum tls_offload_ctx_dir."""
+
+    RX = 0
+    TX = 1
+
+
+@dataclass(eq=False)
+class Sock:
+    """What the driver takes from a `struct sock`: the 4-tuple, seen from this host."""
+
+    remote: tuple[bytes, int]
+    local: tuple[bytes, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A packet on its way up: `decrypted` is the mark of its sk_buff."""
+
+    frame: bytes
+    decrypted: bool
+    descriptor: Descriptor | None
+    """None: too long for the device, it never passed it."""
+
+
+class NetDevice:
+    """The driver of one device.
+
+    Parameters
+    ----------
+    device : Device
+        Golden model, or an RTL device under simulation.
+    hash_key : int or None
+        Hash key set when the driver probes; a driver in the field draws it at random. None: the device's default.
+
+    Members
+    -------
+    features : dict of str to bool
+        `ethtool -K`. "tls-hw-rx-offload" decides about new connections only; those on the device stay there.
+    counters : RxCounters
+        `ethtool -S`.
+    """
+
+    def __init__(self, device: Device, hash_key: int | None = None):
+        self._device = device
+        self._handles: dict[Sock, int] = {}
+        self.features = {RX_FEATURE: True}
+        self.counters = RxCounters()
+        if hash_key is not None:
+            device.command(Seed(hash_key))
+        self.capabilities = probe(device)
+
+    # --- struct tlsdev_ops -------------------------------------------------------------------------
+    def tls_dev_add(self, sk: Sock, direction: Direction, crypto_info: CryptoInfo, start_offload_tcp_sn: int) -> int:
+        """Install a connection's keys; `crypto_info.rec_seq` is the number of the record at that place."""
+        if direction is not Direction.RX or not self.features[RX_FEATURE]:
+            return -errno.EOPNOTSUPP
+        if crypto_info.cipher_type not in (TLS_CIPHER_AES_GCM_128, TLS_CIPHER_AES_GCM_256):
+            return -errno.EOPNOTSUPP
+        response = self._device.command(
+            Add(
+                Tuple4(*sk.remote, *sk.local),
+                crypto_info.version,
+                crypto_info.key,
+                crypto_info.salt,
+                crypto_info.iv,
+                crypto_info.record_number,
+                start_offload_tcp_sn,
+            )
+        )
+        if response.result is not Result.OK:
+            return _ERRNO.get(response.result, -errno.EIO)
+        self._handles[sk] = response.handle
+        self.counters.ctx += 1
+        return 0
+
+    def tls_dev_del(self, sk: Sock, direction: Direction) -> None:
+        """The connection is over, or goes on in software."""
+        if direction is not Direction.RX or sk not in self._handles:
+            return
+        self._device.command(Delete(self._handles.pop(sk)))
+        self.counters.deleted += 1
+
+    def tls_dev_resync(self, sk: Sock, seq: int, rec_sn: int, direction: Direction) -> int:
+        """The stack says: record number `rec_sn` begins at TCP sequence number `seq`."""
+        if direction is not Direction.RX or sk not in self._handles:
+            return -errno.EINVAL
+        result = self._device.command(Resync(self._handles[sk], seq, rec_sn)).result
+        if result is Result.OK:
+            self.counters.resync_res_ok += 1
+            return 0
+        self.counters.resync_res_skip += 1
+        return 0 if result is Result.IGNORED else -errno.EINVAL
+
+    # --- packets and resources ---------------------------------------------------------------------
+    def receive(self, frame: bytes) -> Received:
+        """A frame from the wire, through the device."""
+        delivery = self._device.receive(frame)
+        descriptor = delivery.descriptor
+        packet = parse(delivery.frame) if descriptor.decrypted else None
+        self.counters.count(descriptor, packet.length if packet else 0)
+        return Received(delivery.frame, descriptor.decrypted, descriptor)
+
+    def tracker_state(self, sk: Sock) -> TrackerState | None:
+        """Where the device is in a connection's stream (for a `devlink health` dump); None in software."""
+        handle = self._handles.get(sk)
+        return None if handle is None else self._device.command(Query(handle)).state
+
+    def devlink_resources(self) -> dict[str, dict[str, int]]:
+        return resources(self._device, self.capabilities)
+
+
+_ERRNO = {
+    Result.NO_SPACE: -errno.ENOSPC,
+    Result.EXISTS: -errno.EEXIST,
+    Result.UNSUPPORTED: -errno.EOPNOTSUPP,
+}
