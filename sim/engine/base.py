@@ -13,6 +13,7 @@ from hw.config import Config
 from model.commands import Command, Delivery, Response
 from sim.engine.bench import (
     WATCHDOG,
+    Barrier,
     Batch,
     Bench,
     Cycles,
@@ -77,9 +78,7 @@ class Engine:
         self._broken = False
         names = {p.name for p in bench.ports if p.is_stream}
         if not {"rx", "host", "commands", "responses"} <= names:
-            raise TypeError(
-                f"a device has streams rx, host, commands, responses; this one has {sorted(names)}"
-            )
+            raise TypeError(f"a device has streams rx, host, commands, responses; this one has {sorted(names)}")
 
     def run(
         self,
@@ -99,7 +98,7 @@ class Engine:
         Parameters
         ----------
         idle, backpressure : float
-            Probability, a cycle, that a source that could begin to offer does not, and that a sink is not ready.
+            Probability in a cycle that a source that could begin to offer does not; that a sink is not ready.
         ordered : bool
             A command waits until all that was sent before it is out, and what follows waits for its response.
             Else a command is only offered after the last beat before it was taken, and the other way round.
@@ -114,8 +113,8 @@ class Engine:
             raise SimulationError("the last run failed halfway; reset the engine first")
         frames: list[bytes] = []
         commands: list[Command] = []
-        rx_barriers: list[tuple[int, dict[str, int]]] = []
-        command_barriers: list[tuple[int, dict[str, int]]] = []
+        rx_barriers: list[Barrier] = []
+        command_barriers: list[Barrier] = []
         beats, barred = 0, 0
         for event in events:
             if isinstance(event, bytes):
@@ -151,15 +150,11 @@ class Engine:
         check_outcome(outcome.status, outcome.stream, seed)
         host, answers = outcome.taken["host"], outcome.taken["responses"]
         if outcome.status == "stalled":
-            raise self._stalled(
-                len(frames), len(commands), host.units, answers.units, outcome.cycles, batch.options
-            )
+            raise self._stalled(len(frames), len(commands), host.units, answers.units, outcome.cycles, batch.options)
         self._broken = False
         out = decode_frames(host.items, self.config)
         if len(out.frames) != len(frames):
-            raise SimulationError(
-                f"{len(out.frames)} frames left for {len(frames)} that entered (seed={seed})"
-            )
+            raise SimulationError(f"{len(out.frames)} frames left for {len(frames)} that entered (seed={seed})")
         lengths = np.fromiter((len(f) for f in frames), dtype=np.int64, count=len(frames))
         in_last = np.cumsum((lengths + self.config.width - 1) // self.config.width) - 1
         in_first = np.concatenate((np.zeros(1, np.int64), in_last[:-1] + 1))[: len(frames)]
@@ -239,8 +234,8 @@ def make_engine(
     Parameters
     ----------
     name : str
-        "compiled" (Verilator and a C++ compiler; built once and cached), "pysim", or "auto": compiled if a C++ compiler
-        is there, else pysim.
+        "compiled" (Verilator and a C++ compiler; built once and cached), "pysim", or "auto": compiled if
+        it can be built here, else pysim.
     device : DeviceFactory | None
         What to simulate; None: `hw.device.RxDevice`.
     sources : Iterable[Path] | None

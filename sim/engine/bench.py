@@ -48,9 +48,7 @@ class SimulationStalled(SimulationError):
     seed : int
     """
 
-    def __init__(
-        self, message: str, *, cycle: int, seed: int, frame: int | None = None, command: int | None = None
-    ):
+    def __init__(self, message: str, *, cycle: int, seed: int, frame: int | None = None, command: int | None = None):
         super().__init__(message)
         self.cycle = cycle
         self.seed = seed
@@ -79,9 +77,7 @@ def ports_of(component: wiring.Component) -> list[Port]:
     ports: list[Port] = []
     for name, member in component.signature.members.items():
         if member.dimensions:
-            raise TypeError(
-                f"{type(component).__name__}.{name}: arrays of members cannot be driven by a bench"
-            )
+            raise TypeError(f"{type(component).__name__}.{name}: arrays of members cannot be driven by a bench")
         is_input = member.flow == wiring.In
         interface = getattr(component, name)
         if member.is_port:
@@ -91,9 +87,7 @@ def ports_of(component: wiring.Component) -> list[Port]:
         if isinstance(signature, wiring.FlippedSignature):
             signature = signature.flip()
         if not isinstance(signature, stream.Signature):
-            raise TypeError(
-                f"{type(component).__name__}.{name}: a bench drives streams and plain members only"
-            )
+            raise TypeError(f"{type(component).__name__}.{name}: a bench drives streams and plain members only")
         ports.append(
             Port(
                 name,
@@ -126,23 +120,26 @@ def from_words(rows: Words) -> list[int]:
     return [int.from_bytes(raw[k : k + size], "little") for k in range(0, len(raw), size)]
 
 
+Barrier = tuple[int, Mapping[str, int]]
+
+
 @dataclass
 class Feed:
     """What goes into one input stream.
 
-    A unit is what barriers count: an item, or with `mark` a run of items up to one that has payload bit `mark` set.
-    A barrier (item, needs) holds the item back until every stream named in `needs`, input or output, has passed that many
-    units since the start of the batch.
+    A unit is what barriers count: an item, or with `mark` a run of items up to one with payload bit `mark` set.
+    A barrier (item, needs) holds the item back until every stream named in `needs`, input or output, has passed
+    that many units since the start of the batch.
     """
 
     items: Words
     mark: int | None = None
-    barriers: list[tuple[int, Mapping[str, int]]] = field(default_factory=list[tuple[int, Mapping[str, int]]])
+    barriers: Sequence[Barrier] = ()
 
 
 @dataclass
 class Want:
-    """What must come out of one output stream before the batch is over: `units`, in at most `capacity` items."""
+    """What must come out of an output stream before the batch is over: `units`, in at most `capacity` items."""
 
     units: int
     capacity: int
@@ -175,7 +172,7 @@ class Options:
 
 @dataclass
 class Batch:
-    """Input of one run; streams without an entry stay silent (inputs) or are never expected to speak (outputs)."""
+    """What one run does. An input without an entry stays silent, an output without one must."""
 
     feeds: Mapping[str, Feed]
     wants: Mapping[str, Want]
@@ -195,9 +192,12 @@ class Taken:
 
 @dataclass
 class Outcome:
-    """`fed` holds the cycles at which the input items were taken."""
+    """How a run ended: "done", "stalled", or at output `stream` "surplus" or "unstable" (it did not hold).
 
-    status: str  # "done", "stalled", "surplus" (at `stream`), "unstable" (valid or payload did not hold at `stream`)
+    `fed` holds the cycles at which the input items were taken.
+    """
+
+    status: str
     cycles: int
     fed: dict[str, Cycles]
     taken: dict[str, Taken]
@@ -226,9 +226,7 @@ class Bench(abc.ABC):
         return [p for p in self.ports if not p.is_stream and not p.is_input]
 
     @abc.abstractmethod
-    def run(
-        self, batch: Batch, *, waveform: Waveform | None = None, progress: Progress | None = None
-    ) -> Outcome: ...
+    def run(self, batch: Batch, *, waveform: Waveform | None = None, progress: Progress | None = None) -> Outcome: ...
 
     @abc.abstractmethod
     def get(self, name: str) -> int:

