@@ -131,9 +131,7 @@ class Host:
             error = netdev.tls_dev_add(socket.sk, Direction.RX, info, installation.start_seq)
             if error == 0:
                 socket.offloaded = True
-
-                def resync(seq: int, record_number: int) -> None:
-                    netdev.tls_dev_resync(socket.sk, seq, record_number, Direction.RX)
+                resync = _Resync(netdev, socket.sk)
             else:
                 socket.reason = socket.reason or _refusal(error)
         socket.receiver = receiver(info, installation.start_seq, resync, self._keep)  # type: ignore[arg-type]
@@ -148,6 +146,17 @@ class Host:
         if self._netdev is not None and socket.offloaded:
             socket.final_state = self._netdev.tracker_state(socket.sk)
             self._netdev.tls_dev_del(socket.sk, Direction.RX)
+
+
+@dataclass(frozen=True)
+class _Resync:
+    """The stack's way to the driver for one socket."""
+
+    netdev: NetDevice
+    sk: Sock
+
+    def __call__(self, seq: int, record_number: int) -> None:
+        self.netdev.tls_dev_resync(self.sk, seq, record_number, Direction.RX)
 
 
 def _refusal(error: int) -> str:

@@ -1,0 +1,305 @@
+"""`ktls-nic`: the command line."""
+
+import argparse
+import importlib
+import importlib.util
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from hw.config import Config
+from sim.capture import Capture, read_capture
+from sim.connections import follow
+from sim.errors import InputError
+from sim.secrets import KeyLog
+
+EQUAL, DIFFERENT, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+SIM_DESCRIPTION = """\
+Receive a packet capture in a simulated TLS-offload NIC.
+
+Finds the TLS connections of the capture, installs their receive keys as Linux would, and sends every packet that
+arrives at the host through the RTL device. What comes out is compared bit for bit with a golden model, and what
+applications read with what they read without any offload.
+"""
+
+SIM_EXAMPLES = """\
+examples:
+  ktls-nic sim session.pcap --keys session.keys     the RTL on the engine that is there, table and verdict
+  ktls-nic sim session.pcap                         takes session.keys beside it, or the secrets in a pcapng
+  ktls-nic sim session.pcap --engine model          the golden model alone, in a moment
+  ktls-nic sim session.pcap --width 64 --backpressure 0.3 --seed 7
+  ktls-nic sim session.pcap --host 10.0.0.2         the NIC of the other side
+  ktls-nic sim session.pcap --report out/           a page with the picture of each stream
+  ktls-nic sim session.pcap --out received.pcapng   for Wireshark: what the host gets, with comments
+  ktls-nic sim session.pcap --json - | jq .connections
+
+A key log is what SSLKEYLOGFILE=session.keys makes curl, Firefox, Python or OpenSSL write; record the capture with
+'tcpdump -s 0 -w session.pcap'.
+
+exit status: 0 everything compared equal; 1 a difference; 2 the input cannot be used, is cut short, or nothing
+in it could be read (the message says what is missing).
+"""
+
+
+def _probability(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < 1:
+        raise ValueError
+    return value
+
+
+_probability.__name__ = "probability (0 to below 1)"
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="ktls-nic",
+        description="A TLS-offload NIC datapath: simulate it on real captures, measure it, make Verilog of it.",
+        epilog="'ktls-nic COMMAND --help' explains each command, with examples.",
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    sim = commands.add_parser(
+        "sim",
+        help="receive a capture in the simulated device and compare",
+        description=SIM_DESCRIPTION,
+        epilog=SIM_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    sim.add_argument("capture", metavar="CAPTURE", type=Path, help="pcap or pcapng, Ethernet; may be gzipped")
+    sim.add_argument(
+        "--keys",
+        metavar="KEYLOG",
+        type=Path,
+        help="TLS secrets in NSS key log format; default: CAPTURE's name with .keys if it is there, and the "
+        "Decryption Secrets Blocks of a pcapng",
+    )
+    sim.add_argument(
+        "--host",
+        metavar="ADDR",
+        help="address whose NIC is simulated; default: the side that opened the connections",
+    )
+    sim.add_argument(
+        "--engine",
+        choices=("auto", "compiled", "pysim", "model"),
+        default="auto",
+        help="what simulates the RTL: compiled (Verilator, built once), pysim (always there, slow), auto (compiled "
+        "if a C++ compiler is there), model (no RTL, golden model only)",
+    )
+    _add_config(sim)
+    sim.add_argument(
+        "--backpressure",
+        metavar="P",
+        type=_probability,
+        default=0.0,
+        help="probability, each cycle, that the host does not take a beat (default 0)",
+    )
+    sim.add_argument(
+        "--idle",
+        metavar="P",
+        type=_probability,
+        default=0.0,
+        help="probability, each cycle, that the wire does not offer a beat (default 0)",
+    )
+    sim.add_argument("--seed", metavar="N", type=int, default=1, help="of idle, backpressure and hash key (default 1)")
+    sim.add_argument("--json", metavar="FILE", help="write the results as JSON, '-' for standard output")
+    sim.add_argument(
+        "--out", metavar="FILE", type=Path, help="write the packets as the host receives them, pcapng with comments"
+    )
+    sim.add_argument("--report", metavar="DIR", type=Path, help="write DIR/index.html: table, counters, pictures")
+    sim.set_defaults(run=run_sim)
+
+    generate = commands.add_parser(
+        "generate",
+        help="write the device as Verilog",
+        description="Write the receive device of a configuration as Verilog.",
+        epilog="example: ktls-nic generate --width 64 --connections 1024 -o rx_device.v",
+    )
+    _add_config(generate)
+    generate.add_argument("-o", "--output", metavar="FILE", default="-", help="default '-': standard output")
+    generate.set_defaults(run=run_generate)
+
+    bench = commands.add_parser(
+        "bench",
+        help="measure the device",
+        description="Measure bytes a cycle and latency of the simulated device.",
+        epilog="example: ktls-nic bench rx --width 16 --width 64 --json -",
+    )
+    bench.add_argument("what", choices=("rx",), help="rx: the receive direction")
+    bench.add_argument("--engine", choices=("auto", "compiled", "pysim"), default="auto")
+    bench.add_argument(
+        "--width",
+        type=int,
+        choices=(16, 32, 64),
+        action="append",
+        help="bytes a beat; may be given more than once (default: 16 and 64)",
+    )
+    bench.add_argument("--seed", metavar="N", type=int, default=1)
+    bench.add_argument("--json", metavar="FILE", help="write the rows as JSON, '-' for standard output")
+    bench.set_defaults(run=run_bench)
+    return parser
+
+
+def _add_config(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--width", type=int, choices=(16, 32, 64), default=16, help="bytes a beat (default 16)")
+    parser.add_argument(
+        "--connections",
+        metavar="N",
+        type=int,
+        default=256,
+        help="connections the device holds, a power of two from 8 to 4096 (default 256)",
+    )
+
+
+def _config(args: argparse.Namespace) -> Config:
+    try:
+        return Config(width=args.width, connections=args.connections)
+    except ValueError as e:
+        raise InputError(f"--connections: {e}") from None
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = build_parser().parse_args(argv)
+    errors = Console(stderr=True)
+    try:
+        return args.run(args)
+    except InputError as e:
+        errors.print(f"ktls-nic: {e}", markup=False, highlight=False, soft_wrap=True)
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        errors.print("ktls-nic: interrupted")
+        return INTERRUPTED
+    except BrokenPipeError:
+        # the reader of our output has gone, as head does; keep the interpreter from complaining on exit
+        sys.stdout = None  # type: ignore[assignment]
+        return INTERRUPTED
+
+
+def run_sim(args: argparse.Namespace) -> int:
+    from sim.annotate import write_annotated
+    from sim.console import progress_bars, show
+    from sim.report import write_report
+    from sim.run import Settings, run
+    from sim.summary import summarize
+
+    out, err = Console(), Console(stderr=True)
+    config = _config(args)
+    for path in (args.out, Path(args.json) if args.json not in (None, "-") else None):
+        _check_writable(path)
+    capture = read_capture(args.capture)
+    key_log, key_text = _read_keys(args.keys, capture)
+    engine = _resolve(args.engine)
+    waveforms = args.report or Path(tempfile.gettempdir()) / "ktls-nic"
+    settings = Settings(engine, config, args.backpressure, args.idle, args.seed, waveforms)
+
+    with progress_bars(err) as progress:
+        total = len(capture.packets)
+        followed = follow(capture, key_log, args.host, lambda done: progress("finding connections", done, total))
+        outcome = run(followed, settings, lambda: _make_engine(engine, config, progress), progress)
+
+    if args.out:
+        write_annotated(outcome, args.out, key_text)
+    show(outcome, err if args.json == "-" else out)
+    if args.report:
+        path = write_report(outcome, args.report)
+        err.print(f"report: {path}", markup=False, highlight=False, soft_wrap=True)
+    if args.out:
+        err.print(f"annotated capture: {args.out}", markup=False, highlight=False, soft_wrap=True)
+    if args.json:
+        _write_json(summarize(outcome), args.json)
+    if not outcome.equal:
+        return DIFFERENT
+    problem = _problem(capture, outcome)
+    if problem:
+        err.print(f"ktls-nic: {problem}", markup=False, highlight=False, soft_wrap=True)
+        return BAD_INPUT
+    return EQUAL
+
+
+def _problem(capture: Capture, outcome: Any) -> str:
+    """What of the input kept the run from saying all it was asked for."""
+    if capture.truncated:
+        return f"{capture.truncated}; the packets in front of it were run"
+    if any(s.receiver is not None for s in outcome.sockets):
+        return ""
+    reasons = sorted({s.reason for s in outcome.sockets})
+    why = "; ".join(reasons) if reasons else "there is no TCP connection of this host in it"
+    return f"{capture.path}: no TLS connection could be read: {why}"
+
+
+def _read_keys(keys: Path | None, capture: Capture) -> tuple[KeyLog, str]:
+    log = KeyLog()
+    text = capture.key_log
+    if text:
+        log.add(text, f"secrets in {capture.path}")
+    beside = capture.path.with_suffix(".keys")
+    path = keys or (beside if beside != capture.path and beside.is_file() else None)
+    if path is not None:
+        try:
+            more = path.read_text(encoding="utf-8", errors="replace")
+        except IsADirectoryError:
+            raise InputError(f"{path}: is a directory, not a key log") from None
+        except OSError as e:
+            raise InputError(f"{path}: {e.strerror or e}") from None
+        log.add(more, str(path))
+        text += more
+    return log, text
+
+
+def _resolve(engine: str) -> str:
+    if engine != "auto":
+        return engine
+    from sim.engine.toolchain import can_compile
+
+    return "compiled" if can_compile() else "pysim"
+
+
+def _make_engine(name: str, config: Config, progress: Any) -> Any:
+    from sim.engine import BuildError, make_engine
+
+    try:
+        return make_engine(name, config, progress=lambda stage, share: progress(stage, round(share * 100), 100))
+    except BuildError as e:
+        raise InputError(str(e)) from None
+
+
+def _check_writable(path: Path | None) -> None:
+    if path is not None and not path.absolute().parent.is_dir():
+        raise InputError(f"{path}: there is no folder {path.absolute().parent}")
+
+
+def _write_json(data: dict[str, Any], target: str) -> None:
+    text = json.dumps(data, indent=2) + "\n"
+    if target == "-":
+        sys.stdout.write(text)
+    else:
+        Path(target).write_text(text, encoding="utf-8")
+
+
+def run_generate(args: argparse.Namespace) -> int:
+    config = _config(args)
+    if args.output != "-":
+        _check_writable(Path(args.output))
+    if importlib.util.find_spec("hw.verilog") is None:
+        raise InputError("generate: this version has no Verilog writer (hw/verilog.py)")
+    text: str = importlib.import_module("hw.verilog").generate(config)
+    if args.output == "-":
+        sys.stdout.write(text)
+    else:
+        Path(args.output).write_text(text, encoding="utf-8")
+    return EQUAL
+
+
+def run_bench(args: argparse.Namespace) -> int:
+    if importlib.util.find_spec("sim.bench") is None:
+        raise InputError("bench: this version has no bench (sim/bench.py)")
+    return importlib.import_module("sim.bench").run(args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

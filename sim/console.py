@@ -1,0 +1,91 @@
+"""The terminal: progress while it works, the table of connections, the verdict."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from sim.run import Outcome
+from sim.run import Progress as Report
+from sim.summary import summarize
+from sim.verdict import verdict
+
+MAX_ROWS = 40
+NARROW_NAMES = 36
+
+
+@contextmanager
+def progress_bars(console: Console) -> Generator[Report]:
+    """A bar for each stage, gone when all is done; nothing where the output is not a terminal."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def report(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage, total=total)
+            bars.update(tasks[stage], completed=done, total=total)
+
+        yield report
+
+
+def show(outcome: Outcome, console: Console) -> None:
+    """Warnings, table, figures and the verdict."""
+    summary = summarize(outcome)
+    for warning in summary["warnings"]:
+        console.print(f"[yellow]note:[/] {escape(warning)}", highlight=False)
+    console.print(_table(summary))
+    left_out = len(summary["connections"]) - MAX_ROWS
+    if left_out > 0:
+        console.print(f"... and {left_out} connections more: --json or --report has all of them")
+    if summary["cycles"]:
+        rate = outcome.payload_bytes / outcome.simulation_seconds if outcome.simulation_seconds else 0
+        console.print(
+            f"{summary['engine']}: {summary['cycles']:,} cycles, {summary['cycles_per_second']:,.0f} cycles/s, "
+            f"{rate:,.0f} bytes of capture/s",
+            highlight=False,
+        )
+    for mismatch in summary["mismatches"]:
+        console.print(f"[red]{escape(mismatch)}[/]", highlight=False)
+    if outcome.waveform:
+        console.print(f"waveform of the failing stretch: {escape(str(outcome.waveform))}", highlight=False)
+    if outcome.failing_batch_seed is not None:
+        console.print(f"again with: --seed {outcome.settings.seed}", highlight=False)
+    colour = (
+        "bold red" if not outcome.equal else "bold green" if verdict(outcome).startswith("EQUAL") else "bold yellow"
+    )
+    console.print(f"[{colour}]{escape(verdict(outcome))}[/]", highlight=False)
+
+
+def _table(summary: dict[str, Any]) -> Table:
+    """Two lines a connection, so that it fits 80 columns; a third where something is to be said."""
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    table.add_column("connection\n(client > server)", overflow="fold", ratio=1)
+    table.add_column("off-\nload", no_wrap=True)
+    table.add_column("packets\ndecrypted", justify="right", no_wrap=True)
+    table.add_column("records\noffl/mix/sw", justify="right", no_wrap=True)
+    table.add_column("re-\nsyncs", justify="right", no_wrap=True)
+    table.add_column("application\nbytes", justify="right", no_wrap=True)
+    for c in summary["connections"][:MAX_ROWS]:
+        rx = c["rx"]
+        names = (c["client"], "> " + c["server"])
+        name = (" " if sum(map(len, names)) < NARROW_NAMES else "\n").join(names)
+        cipher = c["cipher"].removeprefix("TLS_")
+        said = " ".join(s for s in (c["version"], cipher) if s)
+        told = "; ".join(s for s in (c["reason"], c["error"], c["note"]) if s)
+        lines = [escape(name), *([f"  [dim]{said}[/]"] if said else [])]
+        if told:
+            lines.append(f"  [yellow]{escape(told)}[/]")
+        table.add_row(
+            "\n".join(lines),
+            "[green]yes[/]" if c["offloaded"] else "[yellow]no[/]",
+            f"{rx['packets_decrypted']}/{rx['packets']}",
+            f"{rx['records_offloaded']}/{rx['records_mixed']}/{rx['records_software']}",
+            str(rx["resync_requests"]),
+            f"{rx['application_bytes']:,}",
+        )
+    return table
