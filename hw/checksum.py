@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from hw.byteorder import keep_count
 from hw.config import Config
-from hw.layouts import OFFSET_BITS, beat, checksum_plan
+from hw.layouts import beat, checksum_plan
 from hw.stream import Queue
 from model.contract import MAX_FRAME, Checksum
 

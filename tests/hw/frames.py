@@ -42,7 +42,7 @@ def vlan(tags) -> Ether:
 def extension(kind: int, words: int = 0):
     """An extension header of (words + 1) * 8 bytes."""
     if kind == 43:
-        return IPv6ExtHdrRouting(addresses=["2001:db8::%d" % k for k in range((words + 1) // 2)])
+        return IPv6ExtHdrRouting(addresses=[f"2001:db8::{k}" for k in range((words + 1) // 2)])
     return EXTENSIONS[kind](options=[PadN(optdata=bytes(4 + 8 * words))])
 
 

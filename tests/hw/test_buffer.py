@@ -73,9 +73,11 @@ def test_pair_ports(width):
     state = {"taken": 0, "written": 0, "ended": 0}
 
     async def count(ctx):
-        async for _, _, go, last, written, ended, out in ctx.tick().sample(
-            dut.i.valid & dut.i.ready, dut.i.p.last, dut.written, dut.ended, dut.o.valid & dut.o.ready
-        ):
+        take, give = dut.i.valid & dut.i.ready, dut.o.valid & dut.o.ready
+        while True:
+            _, _, go, last, written, ended, out = await ctx.tick().sample(
+                take, dut.i.p.last, dut.written, dut.ended, give
+            )
             assert written == state["written"] % (1 << config.pointer_bits) and ended == state["ended"] % 64
             state["written"] += go
             state["ended"] += go & last

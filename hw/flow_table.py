@@ -1,0 +1,244 @@
+"""Flow table: two hash tables with buckets of four ways, a stash, and the full keys behind them."""
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.lib import data, enum, memory, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.config import Config
+from hw.layouts import HANDLE_BITS, flow_key, track_request
+from model.contract import GENERATION_BITS, HASH_BITS, INDEX_BITS, STASH, WAYS, Result, buckets
+
+FINGERPRINT_BITS = 16
+PLACES = 2 * WAYS + STASH
+"""Places of one hash: ways of table 0, ways of table 1, stash. The lowest one that fits is taken."""
+
+
+class Kind(enum.Enum, shape=2):
+    PASS = 0  # a frame that is not looked up
+    FIND = 1
+    INSERT = 2
+    REMOVE = 3
+
+
+def table_item(config: Config):
+    return data.StructLayout({
+        "kind": Kind,
+        "key": flow_key(),
+        "handle": HANDLE_BITS,  # INSERT, REMOVE
+        "request": track_request(config),  # PASS, FIND: what leaves, but `matched` and `handle`
+    })  # fmt: skip
+
+
+def slot(config: Config):
+    return data.StructLayout({
+        "valid": 1,
+        "fingerprint": FINGERPRINT_BITS,
+        "index": config.index_bits,
+    })  # fmt: skip
+
+
+def bucket_bits(config: Config) -> int:
+    return (buckets(config.connections) - 1).bit_length()
+
+
+def flow_entry(config: Config):
+    """Key store: one entry an index. `place` and `bucket` say where its slot is."""
+    return data.StructLayout({
+        "valid": 1,
+        "key": flow_key(),
+        "generation": GENERATION_BITS,
+        "place": range(PLACES),
+        "bucket": bucket_bits(config),
+    })  # fmt: skip
+
+
+class FlowTable(wiring.Component):
+    """Finds, inserts and removes flows, one item at a time.
+
+    Contract: PASS takes a cycle, FIND and INSERT three and two more for each slot whose fingerprint is equal (one, if
+    there is a hit; else with a probability of 2^-16 a slot), so a hit takes five. A key is compared in full.
+    INSERT answers OK, EXISTS or NO_SPACE; REMOVE OK or STALE_HANDLE. After reset the table is emptied first,
+    a bucket a cycle.
+
+    Members
+    -------
+    i : In(stream.Signature(table_item(config)))
+    hash : In(HASH_BITS)    of the key; valid in the cycle behind the item's transfer
+    o : Out(stream.Signature(track_request(config)))    one for each PASS and FIND
+    answer : Out(stream.Signature(4))                   contract.Result, one for each INSERT and REMOVE
+    """
+
+    def __init__(self, config: Config):
+        self._config = config
+        super().__init__({
+            "i": In(stream.Signature(table_item(config))),
+            "hash": In(HASH_BITS),
+            "o": Out(stream.Signature(track_request(config))),
+            "answer": Out(stream.Signature(4)),
+        })  # fmt: skip
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self._config
+        count = buckets(config.connections)
+
+        tables, writers = [], []
+        for k in range(2):
+            layout = data.ArrayLayout(slot(config), WAYS)
+            m.submodules[f"table{k}"] = ram = memory.Memory(shape=layout, depth=count, init=[])
+            tables.append(ram.read_port())
+            writers.append(ram.write_port(granularity=1))
+        m.submodules.keys = ram = memory.Memory(shape=flow_entry(config), depth=config.connections, init=[])
+        entry, entry_writer = ram.read_port(), ram.write_port()
+        stash = Signal(data.ArrayLayout(slot(config), STASH))
+
+        item = Signal(table_item(config))
+        fingerprint = Signal(FINGERPRINT_BITS)
+        bucket = [Signal(bucket_bits(config), name=f"bucket{k}") for k in range(2)]
+        matches = Signal(PLACES)  # slots with the fingerprint that are not compared yet
+        free = Signal(PLACES)
+        equal = Signal()
+        picked = Signal(config.index_bits)
+        result = Signal(Result)
+        sweep = Signal(bucket_bits(config))
+        accept = Signal()
+
+        slots = [table.data[way] for table in tables for way in range(WAYS)] + [stash[k] for k in range(STASH)]
+        index = Signal(config.index_bits)  # of the lowest match
+        for k in reversed(range(PLACES)):
+            with m.If(matches[k]):
+                m.d.comb += index.eq(slots[k].index)
+
+        free_place = Signal(range(PLACES))
+        for k in reversed(range(PLACES)):
+            with m.If(free[k]):
+                m.d.comb += free_place.eq(k)
+
+        # The one slot that is written: by INSERT, or cleared by REMOVE.
+        write = Signal()
+        write_place = Signal(range(PLACES))
+        write_buckets = [Signal.like(b, name=f"write_bucket{k}") for k, b in enumerate(bucket)]
+        write_slot = Signal(slot(config))
+        for k, writer in enumerate(writers):
+            m.d.comb += [writer.addr.eq(write_buckets[k]), writer.data.eq(Cat(write_slot for _ in range(WAYS)))]
+            for way in range(WAYS):
+                m.d.comb += writer.en[way].eq(write & (write_place == k * WAYS + way))
+        for k in range(STASH):
+            with m.If(write & (write_place == 2 * WAYS + k)):
+                m.d.sync += stash[k].eq(write_slot)
+
+        m.d.comb += [
+            self.o.p.eq(item.request),
+            self.o.p.matched.eq(equal),
+            self.o.p.handle.eq(Mux(equal, self._handle(picked, entry.data.generation), 0)),
+            self.answer.p.eq(result),
+            entry.addr.eq(index),
+            entry.en.eq(0),
+            entry_writer.addr.eq(item.handle[: config.index_bits]),
+            [table.en.eq(0) for table in tables],
+            [table.addr.eq(self.hash[16 * k :]) for k, table in enumerate(tables)],
+        ]
+
+        with m.If(accept):
+            m.d.sync += [item.eq(self.i.p), matches.eq(0), equal.eq(0)]
+
+        def next_item():
+            m.d.comb += self.i.ready.eq(1)
+            with m.If(self.i.valid):
+                m.d.comb += accept.eq(1)
+                with m.Switch(self.i.p.kind):
+                    with m.Case(Kind.PASS):
+                        m.next = "decide"
+                    with m.Case(Kind.REMOVE):
+                        m.next = "fetch"
+                    with m.Default():
+                        m.next = "read"
+            with m.Else():
+                m.next = "idle"
+
+        with m.FSM(init="clear"):
+            with m.State("clear"):
+                m.d.comb += [w.eq(sweep) for w in write_buckets]
+                m.d.comb += [writer.en.eq(-1) for writer in writers]
+                m.d.sync += sweep.eq(sweep + 1)
+                with m.If(sweep == count - 1):
+                    m.next = "idle"
+
+            with m.State("idle"):
+                next_item()
+
+            with m.State("read"):
+                m.d.comb += [table.en.eq(1) for table in tables]
+                m.d.sync += [bucket[k].eq(self.hash[16 * k :]) for k in range(2)]
+                m.d.sync += fingerprint.eq(self.hash[32:])
+                m.next = "match"
+
+            with m.State("match"):
+                m.d.sync += [
+                    matches.eq(Cat(s.valid & (s.fingerprint == fingerprint) for s in slots)),
+                    free.eq(~Cat(s.valid for s in slots)),
+                ]
+                m.next = "decide"
+
+            with m.State("decide"):
+                with m.If(~equal & matches.any()):
+                    m.d.comb += entry.en.eq(1)
+                    m.d.sync += [picked.eq(index), matches.eq(matches & (matches - 1))]
+                    m.next = "compare"
+                with m.Elif(item.kind == Kind.INSERT):
+                    with m.If(equal):
+                        m.d.sync += result.eq(Result.EXISTS)
+                    with m.Elif(free.any()):
+                        m.d.comb += [
+                            write.eq(1),
+                            write_place.eq(free_place),
+                            [w.eq(b) for w, b in zip(write_buckets, bucket, strict=True)],
+                            write_slot.valid.eq(1),
+                            write_slot.fingerprint.eq(fingerprint),
+                            write_slot.index.eq(item.handle),
+                            entry_writer.en.eq(1),
+                            entry_writer.data.valid.eq(1),
+                            entry_writer.data.key.eq(item.key),
+                            entry_writer.data.generation.eq(item.handle[INDEX_BITS:]),
+                            entry_writer.data.place.eq(free_place),
+                            entry_writer.data.bucket.eq(Mux(free_place < WAYS, *bucket)),
+                        ]
+                        m.d.sync += result.eq(Result.OK)
+                    with m.Else():
+                        m.d.sync += result.eq(Result.NO_SPACE)
+                    m.next = "answer"
+                with m.Else():
+                    m.d.comb += self.o.valid.eq(1)
+                    with m.If(self.o.ready):
+                        next_item()
+
+            with m.State("compare"):
+                m.d.sync += equal.eq(entry.data.key.as_value() == item.key.as_value())
+                m.next = "decide"
+
+            with m.State("fetch"):
+                m.d.comb += [entry.en.eq(1), entry.addr.eq(item.handle)]
+                m.next = "remove"
+
+            with m.State("remove"):
+                handle = self._handle(item.handle[: config.index_bits], entry.data.generation)
+                with m.If(entry.data.valid & (handle == item.handle)):
+                    m.d.comb += [
+                        write.eq(1),
+                        write_place.eq(entry.data.place),
+                        [w.eq(entry.data.bucket) for w in write_buckets],
+                        entry_writer.en.eq(1),
+                    ]
+                    m.d.sync += result.eq(Result.OK)
+                with m.Else():
+                    m.d.sync += result.eq(Result.STALE_HANDLE)
+                m.next = "answer"
+
+            with m.State("answer"):
+                m.d.comb += self.answer.valid.eq(1)
+                with m.If(self.answer.ready):
+                    next_item()
+        return m
+
+    def _handle(self, index, generation):
+        return Cat(index, Const(0, INDEX_BITS - len(index)), generation)
