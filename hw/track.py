@@ -312,14 +312,18 @@ class Track(wiring.Component):
 
             with m.State("operation"):
                 self._operate(m, operation, read.data, write)
+                m.d.comb += self.operations.ready.eq(1)
+                m.next = "answer"
+
+            with m.State("answer"):
+                m.d.comb += self.answers.valid.eq(1)
                 with m.If(self.answers.ready):
-                    m.d.comb += self.operations.ready.eq(1)
                     m.next = "idle"
 
         return m
 
     def _operate(self, m, operation, entry, write):
-        """One command on an entry: init, clear, resync or query, answered in the same cycle."""
+        """One command on an entry: init, clear, resync or query; the answer is there in the next cycle."""
         fresh = Signal(entry_layout)
         m.d.comb += [
             fresh.tls13.eq(operation.tls13),
@@ -331,9 +335,8 @@ class Track(wiring.Component):
         behind = entry.out_of_sync | after(entry.seen, entry.expected)
         accepted = behind & ~(operation.seq - entry.seen)[31]
         state = self.answers.p.state
-        m.d.comb += [
-            write.addr.eq(operation.index),
-            self.answers.valid.eq(1),
+        m.d.comb += write.addr.eq(operation.index)
+        m.d.sync += [
             self.answers.p.result.eq(Result.OK),
             state.expected_seq.eq(entry.expected),
             state.seen_seq.eq(entry.seen),
@@ -345,14 +348,14 @@ class Track(wiring.Component):
         ]
         with m.Switch(operation.kind):
             with m.Case(layouts.TrackerOperation.INIT):
-                m.d.comb += [write.data.eq(fresh), write.en.eq(self.answers.ready)]
+                m.d.comb += [write.data.eq(fresh), write.en.eq(1)]
             with m.Case(layouts.TrackerOperation.CLEAR):
-                m.d.comb += [write.data.eq(0), write.en.eq(self.answers.ready)]
+                m.d.comb += [write.data.eq(0), write.en.eq(1)]
             with m.Case(layouts.TrackerOperation.RESYNC):
                 m.d.comb += [
                     write.data.eq(fresh),
                     write.data.tls13.eq(entry.tls13),
                     write.data.seen.eq(entry.seen),
-                    write.en.eq(self.answers.ready & accepted),
-                    self.answers.p.result.eq(Mux(accepted, Result.OK, Result.IGNORED)),
+                    write.en.eq(accepted),
                 ]
+                m.d.sync += self.answers.p.result.eq(Mux(accepted, Result.OK, Result.IGNORED))
