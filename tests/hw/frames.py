@@ -43,7 +43,12 @@ def extension(kind: int, words: int = 0):
     """An extension header of (words + 1) * 8 bytes."""
     if kind == 43:
         return IPv6ExtHdrRouting(addresses=[f"2001:db8::{k}" for k in range((words + 1) // 2)])
-    return EXTENSIONS[kind](options=[PadN(optdata=bytes(4 + 8 * words))])
+    options, left = [], 8 * words + 6
+    while left:
+        size = min(left, 254)  # even, as `left` is: never one byte too few for another option
+        options.append(PadN(optdata=bytes(size - 2)))
+        left -= size
+    return EXTENSIONS[kind](options=options)
 
 
 def tcp(options: int = 0, payload: bytes = b"", **fields):
