@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from hw.config import Config
+from sim.engine.component import ComponentEngine
 from tests.hw.gcm_vectors import Rooms, Streams, differences, nist, wycheproof
 from tests.hw.testbench import run_streams
 
@@ -38,6 +39,25 @@ def test_sample(width):
     everything = nist(128) + nist(256) + wycheproof()
     vectors = random.Random(width).sample(everything, 30)
     assert differences(vectors, decrypt(vectors, width, idle=0.2, backpressure=0.2)) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [16, 32, 64])
+def test_complete_set(width):
+    """Every vector, on the compiled engine where there is one, keys replaced from batch to batch."""
+    config = Config(width=width, connections=256)
+    engine = ComponentEngine(lambda: Rooms(config))
+    loaded, everything = 0, nist(128) + nist(256) + wycheproof()
+    for start in range(0, len(everything), config.connections):
+        vectors = everything[start : start + config.connections]
+        loaded += len(vectors)
+        streams = Streams(vectors, config, seed=start)
+        result = engine.run(
+            streams.inputs, streams.counts, idle=0.1, backpressure=0.1, seed=start, settle=50,
+            settings={"expected": loaded},
+        )  # fmt: skip
+        results = streams.decrypted(*(result.outputs[name] for name in ("keystream", "j0", "hashes")))
+        assert differences(vectors, results) == []
 
 
 def test_one_wrong_bit_anywhere_is_noticed():
