@@ -69,11 +69,7 @@ class Frame(NamedTuple):
 
 def tuple_key(tuple4: Tuple4) -> bytes:
     """`Frame.key` of packets that `remote` sends to `local`."""
-    return (
-        tuple4.remote_address
-        + tuple4.local_address
-        + struct.pack("!HH", tuple4.remote_port, tuple4.local_port)
-    )
+    return tuple4.remote_address + tuple4.local_address + struct.pack("!HH", tuple4.remote_port, tuple4.local_port)
 
 
 def _sums_to_ones(data: bytes, rest: int = 0) -> bool:

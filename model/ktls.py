@@ -30,7 +30,7 @@ TLS_DEVICE_RESYNC_NH_START_IVAL = 2
 TLS_DEVICE_RESYNC_NH_MAX_IVAL = 128
 
 Errno = Literal["EBADMSG", "EMSGSIZE", "EINVAL", "EKEYEXPIRED"]
-ResyncCallback = Callable[[int, int], None]
+ResyncCallback = Callable[[int, int], object]
 
 
 class Handling(StrEnum):
@@ -256,19 +256,17 @@ class KtlsReceiver:
             return
 
         assert content_type is not None
-        self.record_number = (number + 1) % 2**64
         if content_type == TLS_RECORD_TYPE_DATA:
             self.application.write(plain)
         else:
             self.control.append((content_type, plain))
-        if self.record_number == 0:
+        if number == 2**64 - 1:
             self._stop("EBADMSG", "the record number would wrap")
         elif (
-            self._tls13
-            and content_type == TLS_RECORD_TYPE_HANDSHAKE
-            and plain[:1] == bytes([TLS_HANDSHAKE_KEYUPDATE])
+            self._tls13 and content_type == TLS_RECORD_TYPE_HANDSHAKE and plain[:1] == bytes([TLS_HANDSHAKE_KEYUPDATE])
         ):
             self._stop("EKEYEXPIRED", "KeyUpdate: rekey is not supported")
+        self.record_number = (number + 1) % 2**64
 
     def _nonce(self, wire: bytes) -> bytes:
         if not self._tls13:

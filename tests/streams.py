@@ -100,9 +100,7 @@ class Stream:
 
     def add(self) -> Add:
         """The command that installs this connection at its first record."""
-        return Add(
-            self.tuple4, self.version, self.key, self.salt, self.iv, self.record_number, self.start_seq
-        )
+        return Add(self.tuple4, self.version, self.key, self.salt, self.iv, self.record_number, self.start_seq)
 
     # --- records -----------------------------------------------------------------------------------
     def record(
@@ -180,9 +178,7 @@ class Stream:
         **options: Any,
     ) -> list[bytes]:
         """The frames of `segments`, the first one at `start_seq` (the stream's). Options: `tcp_frame`."""
-        return [
-            self.frame(seq, payload, **options) for seq, payload in self.segments(wire, cuts, mss, start_seq)
-        ]
+        return [self.frame(seq, payload, **options) for seq, payload in self.segments(wire, cuts, mss, start_seq)]
 
     def frame(self, seq: int, payload: bytes, **options: Any) -> bytes:
         """One frame of this connection. Options: `tcp_frame`."""
@@ -223,10 +219,7 @@ def tcp_frame(
     ports = struct.pack("!HH", tuple4.remote_port, tuple4.local_port)
     offset = (20 + len(tcp_options)) // 4 << 12
     tcp = bytearray(
-        ports
-        + struct.pack("!IIHHHH", seq % 2**32, ack % 2**32, offset | flags, 501, 0, 0)
-        + tcp_options
-        + payload
+        ports + struct.pack("!IIHHHH", seq % 2**32, ack % 2**32, offset | flags, 501, 0, 0) + tcp_options + payload
     )
     pseudo = source + destination + struct.pack("!II", 6, len(tcp))
     struct.pack_into("!H", tcp, 16, ones_complement_sum(pseudo + bytes(tcp)) ^ 0xFFFF ^ (1 if bad_tcp else 0))

@@ -1,6 +1,7 @@
 """A golden device, the kTLS stack behind it, and the software path beside it."""
 
 from collections.abc import Iterable
+from typing import Any
 
 from model.commands import Delivery, Resync, TrackerState
 from model.commands import Query as QueryCommand
@@ -83,7 +84,7 @@ class Rig:
         # A decrypted frame bears the checksum of the wire; the descriptor vouches for it.
         return delivery.descriptor.decrypted and delivery.descriptor.checksum is Checksum.GOOD
 
-    def segment(self, start: int, end: int, **options) -> Status:
+    def segment(self, start: int, end: int, **options: Any) -> Status:
         """Deliver bytes [start, end) of the stream's wire as one frame."""
         stream = self.stream
         return self.receive(stream.frame(stream.start_seq + start, stream.wire[start:end], **options))
