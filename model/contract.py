@@ -110,3 +110,35 @@ CIPHERS = 0x303
 
 COUNTERS = tuple(s.name.lower() for s in Status) + ("decrypted_bytes",)
 """Counters in order of their READ number: packets by status, TCP payload bytes of decrypted packets."""
+
+
+# --- transmit --------------------------------------------------------------------------------------
+class TxKind(IntEnum):
+    """What the driver asks of a frame (docs/contract-tx.md, section 1)."""
+
+    PASS = 0
+    STREAM = 1
+    REPLAY = 2
+    RETRANSMIT = 3
+    PREFIX = 4
+
+
+class TxStatus(IntEnum):
+    """What became of it (docs/contract-tx.md, section 2)."""
+
+    PASSED = 0
+    ENCRYPTED = 1
+    REPLAYED = 2
+    DROPPED_MALFORMED = 3
+    DROPPED_HANDLE = 4
+    DROPPED_SEQUENCE = 5
+    DROPPED_HEADER = 6
+    DROPPED_TAG = 7
+
+
+TAG_RING = 8
+"""Tags of complete records a connection keeps for retransmission."""
+MAX_SEGMENTED = 65535
+"""Largest IP packet that is cut into segments."""
+
+TX_COUNTERS = tuple(s.name.lower() for s in TxStatus) + ("encrypted_bytes",)
