@@ -122,8 +122,8 @@ def read_capture(path: Path) -> Capture:
     if cut:
         first = capture.packets[cut[0] - 1]
         capture.warnings.append(
-            f"{len(cut)} packets are cut by the capture length (snaplen), the first is packet {first.number}: "
-            f"{len(first.frame)} of {first.wire_length} bytes; record with 'tcpdump -s 0'"
+            f"{len(cut)} packets are cut by the capture length (snaplen), the first is packet "
+            f"{first.number}: {len(first.frame)} of {first.wire_length} bytes; record with 'tcpdump -s 0'"
         )
     if not capture.packets:
         raise InputError(capture.truncated or f"{path}: no packets in the capture")
@@ -136,7 +136,8 @@ def describe_link_type(link_type: int) -> str:
 
 def _refuse_link_type(path: Path, link_type: int) -> InputError:
     hint = "; record on the interface itself, not on 'any'" if link_type in COOKED else ""
-    return InputError(f"{path}: link type {describe_link_type(link_type)}: only Ethernet (1) is handled{hint}")
+    kind = describe_link_type(link_type)
+    return InputError(f"{path}: link type {kind}: only Ethernet (1) is handled{hint}")
 
 
 def _pcap(capture: Capture, data: bytes) -> Iterator[tuple[int, bytes, int]]:
@@ -152,11 +153,13 @@ def _pcap(capture: Capture, data: bytes) -> Iterator[tuple[int, bytes, int]]:
     at, number = 24, 1
     while at < len(data):
         if at + 16 > len(data):
-            raise _Ended(f"the header of packet {number} ({len(data) - at} of 16 bytes, file byte {len(data)})")
+            there = len(data) - at
+            raise _Ended(f"the header of packet {number} ({there} of 16 bytes, file byte {len(data)})")
         seconds, fraction, captured, wire = header.unpack_from(data, at)
         if captured > MAX_CAPTURED:
             raise InputError(
-                f"{capture.path}: packet {number} (file byte {at}) claims {captured} bytes: the file is damaged"
+                f"{capture.path}: packet {number} (file byte {at}) claims {captured} bytes: "
+                "the file is damaged"
             )
         at += 16
         if at + captured > len(data):
@@ -192,7 +195,8 @@ def _pcapng(capture: Capture, data: bytes) -> Iterator[tuple[int, bytes, int]]:
             kind, length = struct.unpack_from(order + "II", data, at)
             if length < 12 or length % 4:
                 raise InputError(
-                    f"{capture.path}: block at file byte {at}, before packet {number}: impossible length {length}"
+                    f"{capture.path}: block at file byte {at}, before packet {number}: "
+                    f"impossible length {length}"
                 )
             body = data[at + 8 : at + length - 4]
             whole = at + length <= len(data)
@@ -214,7 +218,8 @@ def _pcapng(capture: Capture, data: bytes) -> Iterator[tuple[int, bytes, int]]:
                     number += 1
             except (struct.error, IndexError, ValueError):
                 raise InputError(
-                    f"{capture.path}: damaged block of type {kind} before packet {number}, file byte {at - length}"
+                    f"{capture.path}: damaged block of type {kind} before packet {number}, "
+                    f"file byte {at - length}"
                 ) from None
     finally:
         for link_type, count in skipped.items():

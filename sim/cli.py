@@ -225,9 +225,9 @@ def _problem(capture: Capture, outcome: Any) -> str:
     """What of the input kept the run from saying all it was asked for."""
     if capture.truncated:
         return f"{capture.truncated}; the packets in front of it were run"
-    if any(s.receiver is not None for s in outcome.sockets):
+    if any(s.read for s in outcome.sockets):
         return ""
-    reasons = sorted({s.reason for s in outcome.sockets})
+    reasons = sorted({s.reason or f"the keys do not fit ({s.receiver.reason})" for s in outcome.sockets})
     why = "; ".join(reasons) if reasons else "there is no TCP connection of this host in it"
     return f"{capture.path}: no TLS connection could be read: {why}"
 

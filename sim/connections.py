@@ -3,13 +3,14 @@
 The capture is followed before anything is simulated: nothing here depends on the device, because keys are
 installed only behind the handshake, which the device passes as it was on the wire.
 
-When and where keys are installed (as Linux with OpenSSL does it): the handshake is over for the host when it has
-received the peer's Finished message and sent its own; `tls_dev_add` is called right behind the later of those two
-packets, before the next packet of the capture. `start_seq` is the socket's copied_seq: the first byte behind the
-record with the peer's Finished message, because OpenSSL reads record by record and nothing behind it before the
-keys are in the kernel. That record has number 0 under a TLS 1.3 application key and number 1 under a TLS 1.2 key
-(Finished was number 0). Records of the application epoch that arrive before that moment have passed the device raw;
-start_seq still names the first of them, as the kernel's does, and the device is resynchronised later.
+When and where keys are installed (as Linux with OpenSSL does it): the handshake is over for the host when it
+has received the peer's Finished message and sent its own; `tls_dev_add` is called right behind the later of
+those two packets, before the next packet of the capture. `start_seq` is the copied_seq: the first byte
+behind the record with the peer's Finished message, because OpenSSL reads record by record and nothing behind
+it before the keys are in the kernel. What stands there has number 0 under a TLS 1.3 application key and
+number 1 under a TLS 1.2 key (Finished was number 0). Records of the application epoch that arrive before that
+moment have passed the device raw; start_seq still names the first of them, as the kernel's does, and the
+device is resynchronised later.
 """
 
 import ipaddress
@@ -21,7 +22,7 @@ from dataclasses import dataclass, field
 from sim.capture import Capture
 from sim.errors import InputError
 from sim.handshake import Handshake
-from sim.packets import ACK, FIN, RST, SYN, Endpoint, Segment, addresses, ip_offset, parse_segment
+from sim.packets import ACK, FIN, RST, SYN, Endpoint, Segment, addresses, parse_segment
 from sim.secrets import Aead, KeyLog, TrafficKeys
 
 MIDDLE = "handshake not in the capture (starts in the middle)"
@@ -155,6 +156,10 @@ class _Stream:
         """The packet with which the bytes in front of `place` were complete."""
         return self._reached[bisect_left(self._reached, (place, 0))][1]
 
+    def first_behind(self, number: int) -> int | None:
+        """The first packet behind packet `number` that brought bytes."""
+        return next((n for _, n in self._reached if n > number), None)
+
 
 def _looks_like_client_hello(segment: Segment, frame: bytes) -> bool:
     head = frame[segment.start : segment.start + 6]
@@ -168,7 +173,6 @@ class _Follower:
         self.connection = connection
         self.streams = {"client": _Stream(), "server": _Stream()}
         self.handshake = Handshake(key_log)
-        self.first_sent_after: int | None = None
         self.syn_seq: int | None = None
 
     @property
@@ -202,9 +206,6 @@ class _Follower:
             self.handshake.feed(sender, data)
         if all(s.ended for s in self.streams.values()) and connection.closed is None:
             connection.closed = number
-        if not incoming and segment.size and self.first_sent_after is None:
-            if self.handshake.start(connection.peer_role) is not None:
-                self.first_sent_after = number
 
     def finish(self) -> None:
         """The capture is over: say what was found."""
@@ -219,12 +220,12 @@ class _Follower:
             connection.reason = self._why_not(start)
             return
         after = received.reached(start)
-        own = handshake.start(connection.host_role)
+        own, sent = handshake.start(connection.host_role), self.streams[connection.host_role]
         if own is not None:
-            after = max(after, self.streams[connection.host_role].reached(own))
-        elif self.first_sent_after is not None:
+            after = max(after, sent.reached(own))
+        else:
             # its own Finished could not be read; it is in the first thing it sends behind the peer's
-            after = max(after, self.first_sent_after)
+            after = sent.first_behind(after) or after
         number = handshake.number(connection.peer_role)
         connection.installation = Installation(after, received.seq(start), number, keys)
         if keys.aead is not Aead.AES_GCM:
@@ -238,7 +239,8 @@ class _Follower:
             return MIDDLE
         holes = [role for role, stream in self.streams.items() if stream.waiting]
         if start is None and holes:
-            return f"handshake not whole in the capture (bytes from the {' and the '.join(holes)} are missing)"
+            missing = " and the ".join(holes)
+            return f"handshake not whole in the capture (bytes from the {missing} are missing)"
         if handshake.version is None:
             empty = all(s.position == 0 for s in self.streams.values())
             return "no data" if empty else "handshake not whole in the capture (no ServerHello)"
@@ -255,8 +257,8 @@ def follow(
 ) -> Followed:
     """Find the capture's connections, seen from the host with address `host`.
 
-    Without `host` it is the side that opened the connections: the address most SYNs come from, and any other that sends
-    SYNs from the same Ethernet address.
+    Without `host` it is the side that opened the connections: the address most SYNs come from, and any other
+    that sends SYNs from the same Ethernet address.
     """
     segments = [parse_segment(p.frame) for p in capture.packets]
     hosts, warnings = _find_hosts(capture, segments, host)
@@ -305,7 +307,7 @@ def _find(
     follower = followers.get(key)
     opening = segment.flags & (SYN | ACK) == SYN
     if follower is not None:
-        if not opening or follower.syn_seq == segment.seq:
+        if not opening or (follower.syn_seq == segment.seq and follower.connection.closed is None):
             return follower
         if follower.connection.closed is None:
             follower.connection.closed = number - 1  # its ports are used anew
@@ -346,7 +348,7 @@ def _find_hosts(
         seen = Counter(a for s in segments if s for a in (s.source[0], s.destination[0]))
         if address not in seen:
             there = ", ".join(str(ipaddress.ip_address(a)) for a, _ in seen.most_common(8)) or "none"
-            raise InputError(f"--host {host}: no TCP packet from or to it in the capture (there are: {there})")
+            raise InputError(f"--host {host}: no TCP packet from or to it in the capture (but: {there})")
         return frozenset([address]), []
     openers: Counter[bytes] = Counter()
     macs: dict[bytes, set[bytes]] = {}
@@ -361,14 +363,17 @@ def _find_hosts(
             peers.setdefault(source, set()).add(segment.destination[0])
     if openers:
         first = openers.most_common(1)[0][0]
-        same = {a for a in openers if macs[a] & macs[first] and not peers[a] & {first} and a not in peers[first]}
+        same = {
+            a for a in openers if macs[a] & macs[first] and first not in peers[a] and a not in peers[first]
+        }
         hosts = frozenset(same | {first})
         others = [str(ipaddress.ip_address(a)) for a in openers if a not in hosts and not peers[a] & hosts]
         warnings = []
         if others:
             chosen = ", ".join(str(ipaddress.ip_address(a)) for a in hosts)
             warnings.append(
-                f"simulating the NIC of {chosen}; {', '.join(others)} opened connections too: choose with --host"
+                f"simulating the NIC of {chosen}; {', '.join(others)} opened connections too: "
+                "choose with --host"
             )
         return hosts, warnings
     receivers: Counter[bytes] = Counter()

@@ -1,8 +1,8 @@
 """Following a TLS handshake in two byte streams to the point where the application keys begin.
 
-Sources: RFC 5246 (section 7), RFC 8446 (sections 4 and 5). Both streams are fed in order, without holes; what is
-found is the version, the suite, each sender's application keys, and for each sender where the first record
-stands that its Finished message leaves behind, and that record's number.
+Sources: RFC 5246 (section 7), RFC 8446 (sections 4 and 5). Both streams are fed in order, without holes; what
+is found is the version, the suite, each sender's application keys, and for each sender where the first record
+behind its Finished message stands, and that record's number.
 """
 
 import struct
@@ -92,6 +92,24 @@ def open_tls13(keys: TrafficKeys, number: int, record: Record) -> tuple[int, byt
     return (inner[-1], inner[:-1]) if inner else None
 
 
+def opens_tls12(keys: TrafficKeys, number: int, record: Record) -> bool:
+    """Whether a TLS 1.2 record is authentic under this key and number."""
+    explicit = 8 if keys.aead is Aead.AES_GCM else 0
+    plain_size = len(record.body) - explicit - 16
+    if plain_size < 0:
+        return False
+    aad = struct.pack("!Q", number) + record.header[:3] + struct.pack("!H", plain_size)
+    try:
+        if explicit:
+            AESGCM(keys.key).decrypt(keys.salt + record.body[:8], record.body[8:], aad)
+        else:
+            nonce = (int.from_bytes(keys.iv, "big") ^ number).to_bytes(12, "big")
+            ChaCha20Poly1305(keys.key).decrypt(nonce, record.body, aad)
+    except InvalidTag:
+        return False
+    return True
+
+
 @dataclass
 class _Side:
     """What one sender has sent so far."""
@@ -170,6 +188,8 @@ class Handshake:
         if record.kind == CHANGE_CIPHER_SPEC:
             side.changed_cipher = True
         elif record.kind == HANDSHAKE:  # the Finished message: number 0 under the new keys
+            if side.application_keys and not opens_tls12(side.application_keys, 0, record):
+                raise Problem("the Finished message does not decrypt: the key log has another master secret")
             side.start, side.number = record.end, 1
 
     def _tls13(self, sender: str, side: _Side, record: Record) -> None:
@@ -179,9 +199,9 @@ class Handshake:
             return
         opened = open_tls13(side.handshake_keys, side.handshake_number, record)
         if opened is None:
-            if side.handshake_number == 0:
+            if side.handshake_number == 0 and sender == "client":
                 return  # 0-RTT data
-            raise Problem(f"a handshake record of the {sender} does not decrypt: wrong secrets in the key log")
+            raise Problem(f"a handshake record of the {sender} does not decrypt: the key log is wrong")
         side.handshake_number += 1
         kind, content = opened
         if kind == HANDSHAKE:

@@ -42,6 +42,12 @@ class Socket:
         self.sk = Sock(self.connection.peer, self.connection.host)
         self.reason = self.connection.reason
 
+    @property
+    def read(self) -> bool:
+        """Whether its keys decrypted anything, or had nothing to decrypt."""
+        r = self.receiver
+        return r is not None and bool(r.error is None or r.application.size or r.control)
+
     def records(self, handling: Handling) -> int:
         return sum(r.handling is handling for r in self.receiver.records) if self.receiver else 0
 

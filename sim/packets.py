@@ -1,7 +1,7 @@
 """TCP segments out of raw frames: what a host's stack sees of a packet.
 
-Light on purpose (a slice and three unpacks a packet): captures have hundreds of thousands. Independent of the golden
-model's parser and wider: it takes what a kernel takes, whether the device handles it or not.
+Light on purpose (a few slices and unpacks a packet): captures have hundreds of thousands. Independent of the
+golden model's parser and wider: it takes what a kernel takes, whether the device handles it or not.
 """
 
 import struct

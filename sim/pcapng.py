@@ -36,7 +36,8 @@ class PcapngWriter:
         self._file.write(self._framed(INTERFACE, struct.pack("<HHI", ETHERNET, 0, 0) + nanoseconds + end))
         if key_log:
             text = key_log.encode()
-            self._file.write(self._framed(SECRETS, struct.pack("<II", TLS_KEY_LOG, len(text)) + _padded(text)))
+            body = struct.pack("<II", TLS_KEY_LOG, len(text)) + _padded(text)
+            self._file.write(self._framed(SECRETS, body))
 
     @staticmethod
     def _framed(kind: int, body: bytes) -> bytes:

@@ -4,7 +4,6 @@ Sources: RFC 5246 (sections 5 and 6.3), RFC 5288, RFC 7905, RFC 8446 (section 7)
 """
 
 import hmac
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -44,8 +43,8 @@ class Suite:
 class TrafficKeys:
     """One direction's keys: `salt` and `iv` split as the kernel's tls_crypto_info has them.
 
-    AES-GCM: salt of 4 bytes, iv of 8 (zero in TLS 1.2, where the nonce is on the wire). ChaCha20-Poly1305: no salt,
-    iv of 12.
+    AES-GCM: salt of 4 bytes, iv of 8 (zero in TLS 1.2, where the nonce is on the wire). ChaCha20-Poly1305: no
+    salt, iv of 12.
     """
 
     version: int
@@ -57,9 +56,9 @@ class TrafficKeys:
 
 def _suites() -> dict[int, Suite]:
     gcm = {
-        0x009C: "RSA", 0x009E: "DHE_RSA", 0x00A0: "DH_RSA", 0x00A2: "DHE_DSS", 0x00A4: "DH_DSS", 0x00A6: "DH_anon",
-        0x00A8: "PSK", 0x00AA: "DHE_PSK", 0x00AC: "RSA_PSK", 0xC02B: "ECDHE_ECDSA", 0xC02D: "ECDH_ECDSA",
-        0xC02F: "ECDHE_RSA", 0xC031: "ECDH_RSA",
+        0x009C: "RSA", 0x009E: "DHE_RSA", 0x00A0: "DH_RSA", 0x00A2: "DHE_DSS", 0x00A4: "DH_DSS",
+        0x00A6: "DH_anon", 0x00A8: "PSK", 0x00AA: "DHE_PSK", 0x00AC: "RSA_PSK", 0xC02B: "ECDHE_ECDSA",
+        0xC02D: "ECDH_ECDSA", 0xC02F: "ECDHE_RSA", 0xC031: "ECDH_RSA",
     }  # fmt: skip
     table = {
         0x1301: Suite("TLS_AES_128_GCM_SHA256", Aead.AES_GCM, 16),
@@ -120,11 +119,8 @@ class KeyLog:
         return self._secrets.get(client_random, {}).get(label)
 
     def add(self, text: str, source: str) -> None:
-        """Read a key log; a line that is neither comment nor `LABEL hex hex` is an InputError with its number."""
-        self._add_lines(text.splitlines(), source)
-
-    def _add_lines(self, lines: Iterable[str], source: str) -> None:
-        for number, raw in enumerate(lines, 1):
+        """Read a key log; InputError with the line of what is neither comment nor `LABEL hex hex`."""
+        for number, raw in enumerate(text.splitlines(), 1):
             line = raw.strip().lstrip("\ufeff")
             if not line or line.startswith("#"):
                 continue

@@ -19,7 +19,7 @@ def verdict(outcome: Outcome) -> str:
             f"all {outcome.compared} packets, descriptors, answers and counters of the RTL "
             f"(W={settings.config.width}) equal the golden model's"
         )
-    read = [s for s in outcome.sockets if s.receiver is not None]
+    read = [s for s in outcome.sockets if s.read]
     same = (
         f"applications of {len(read)} connection{'s' if len(read) != 1 else ''} read the same with offload and in "
         "software"
