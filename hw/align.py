@@ -8,7 +8,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw import layouts
-from hw.buffer import PairPort
+from hw.buffer import PairPort, readable
 from hw.config import Config
 from hw.plan import POSITION_BITS, Plan, plan_layout
 from hw.rotate import byte_mask, bytes_below, rotate_right_bytes, shift_right_bytes
@@ -75,8 +75,6 @@ class Align(wiring.Component):
         start = Signal(signed(POSITION_BITS))
         beat = Signal(config.pointer_bits)  # frame beat of its byte 0
         needed = Signal(config.pointer_bits)
-        ahead = Signal(config.pointer_bits)
-        ended_for = Signal(layouts.PACKET_BITS)
         available = Signal()
         room = Signal()
         last = Signal()
@@ -87,9 +85,7 @@ class Align(wiring.Component):
             beat.eq(start >> config.rotate_bits),
             past.eq(p.last_beat - beat),
             needed.eq(p.work.base + Mux((past == 0) | past[-1], p.last_beat, beat + 1)),
-            ahead.eq(self.written - needed),
-            ended_for.eq(self.ended - p.work.packet),
-            available.eq(((ahead != 0) & ~ahead[-1]) | ((ended_for != 0) & ~ended_for[-1])),
+            available.eq(readable(self.written, self.ended, needed, p.work.packet)),
             room.eq(
                 (keystream.level < QUEUE_DEPTH - STAGES)
                 & (ghash.level < QUEUE_DEPTH - STAGES)

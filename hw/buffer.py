@@ -22,6 +22,13 @@ class PairPort(wiring.Signature):
         })  # fmt: skip
 
 
+def readable(written, ended, beat, packet):
+    """Frame `packet`'s beat `beat` (a beat counter) may be read, or the frame has ended without it."""
+    ahead = (written - beat)[: len(written)]
+    ended_since = (ended - packet)[: len(ended)]
+    return ((ahead != 0) & ~ahead[-1]) | ((ended_since != 0) & ~ended_since[-1])
+
+
 class _PairCopy(wiring.Component):
     """One copy of the data in two banks, so that any two neighbouring beats are read in one cycle."""
 

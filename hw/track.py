@@ -1,34 +1,14 @@
 """The tracker: which bytes of a frame belong to which record, and what becomes of the frame."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw import layouts
 from hw.buffer import PairPort
 from hw.config import Config
-from hw.rotate import shift_right_bytes
-from model.contract import (
-    EXPLICIT_NONCE_SIZE,
-    HEADER_SIZE,
-    MAX_LENGTH,
-    MAX_RECORD,
-    MIN_LENGTH,
-    TAG_SIZE,
-    TLS_VERSION_BYTES,
-    Checksum,
-    Result,
-    Status,
-)
-
-HEADER_BYTES = HEADER_SIZE + EXPLICIT_NONCE_SIZE
-
-position_layout = data.StructLayout({
-    "number": 64,  # record in progress, or the next one
-    "remaining": layouts.EXT_BITS,  # bytes of its body and tag still to come
-    "header_count": 4,
-    "header": 8 * HEADER_BYTES,  # byte 0 in bits 7:0, zero behind header_count
-})  # fmt: skip
+from hw.walk import Walk, position_layout
+from model.contract import MAX_RECORD, Checksum, Result, Status
 
 entry_layout = data.StructLayout({
     "tls13": 1,
@@ -94,66 +74,14 @@ class Track(wiring.Component):
         end_seq = Signal(32)
         record_end = Signal(32)  # H of the contract: where the record in progress ends
         status = Signal(Status)
-        cursor = Signal(layouts.OFFSET_BITS)
-        limit = Signal(layouts.OFFSET_BITS)
-
-        header = data.View(data.StructLayout({
-            "content_type": 8, "version": 16, "length": 16, "explicit_nonce": 64,
-        }), at.header)  # fmt: skip
-        length = Cat(header.length[8:], header.length[:8])
-        header_size = Mux(entry.tls13, HEADER_SIZE, HEADER_BYTES)
-        body_length = Signal(layouts.EXT_BITS)
-        m.d.comb += body_length.eq(length - Mux(entry.tls13, TAG_SIZE, TAG_SIZE + EXPLICIT_NONCE_SIZE))
-        ext_first = Signal(layouts.EXT_BITS)
-        m.d.comb += ext_first.eq(body_length + 32 - at.remaining)
-
-        left = Signal(layouts.OFFSET_BITS)  # bytes of the frame's payload not walked yet
-        m.d.comb += left.eq(limit - cursor)
+        walk = Walk(m, config, self, frame, at, entry.tls13, index)
 
         m.d.comb += [
-            self.o.p.base.eq(frame.base),
-            self.o.p.packet.eq(frame.packet),
-            self.o.p.index.eq(index),
-            self.o.p.tls13.eq(entry.tls13),
-            self.o.p.record_number.eq(at.number),
-            self.o.p.explicit_nonce.eq(Mux(entry.tls13, 0, header.explicit_nonce)),
-            self.o.p.content_type.eq(header.content_type),
-            self.o.p.body_length.eq(body_length),
-            self.o.p.ext_first.eq(ext_first),
-            self.o.p.position.eq(cursor),
-            self.o.p.continues.eq(ext_first != 16),
             self.o.p.payload_length.eq(frame.payload_length),
             self.o.p.descriptor.checksum.eq(self.checksum.p),
             self.o.p.descriptor.matched.eq(frame.matched),
             self.o.p.descriptor.handle.eq(Mux(frame.matched, frame.handle, 0)),
         ]
-
-        # Header bytes: the beat that holds the last one wanted must be in the buffer.
-        rotate_bits = config.rotate_bits
-        wanted = Signal(range(HEADER_BYTES + 1))
-        needed = Signal(4)
-        m.d.comb += [
-            needed.eq(header_size - at.header_count),
-            wanted.eq(Mux(needed < left, needed, left)),
-        ]
-        last_beat = Signal(config.pointer_bits)
-        ahead = Signal(config.pointer_bits)
-        ended_for = Signal(layouts.PACKET_BITS)
-        available = Signal()
-        m.d.comb += [
-            last_beat.eq(frame.base + ((cursor + wanted - 1) >> rotate_bits)),
-            ahead.eq(self.written - last_beat),
-            ended_for.eq(self.ended - frame.packet),
-            available.eq(((ahead != 0) & ~ahead[-1]) | ((ended_for != 0) & ~ended_for[-1])),
-            self.buffer.address.eq(frame.base + (cursor >> rotate_bits)),
-        ]
-        fetched = shift_right_bytes(self.buffer.data, cursor[:rotate_bits], HEADER_BYTES)
-        fetched_mask = Signal(8 * HEADER_BYTES)
-        with m.Switch(wanted):
-            for n in range(HEADER_BYTES + 1):
-                with m.Case(n):
-                    m.d.comb += fetched_mask.eq((1 << 8 * n) - 1)
-
         m.d.comb += [write.addr.eq(index), write.data.eq(entry)]
 
         # Rule 5 and its relatives, as differences of sequence numbers registered one cycle ahead.
@@ -171,7 +99,7 @@ class Track(wiring.Component):
         def take(*, offset, partial):
             """Start walking `offset` bytes into the payload."""
             return [
-                cursor.eq(frame.payload_offset + offset),
+                walk.cursor.eq(frame.payload_offset + offset),
                 status.eq(Mux(partial, Status.GAP, Status.DECRYPTED)),
             ]
 
@@ -196,7 +124,7 @@ class Track(wiring.Component):
                     at.eq(read.data.at),
                     end_seq.eq(frame.seq + frame.payload_length),
                     record_end.eq(read.data.expected + read.data.at.remaining),
-                    limit.eq(frame.payload_offset + frame.payload_length),
+                    walk.limit.eq(frame.payload_offset + frame.payload_length),
                 ]
                 m.next = "compare"
 
@@ -249,48 +177,14 @@ class Track(wiring.Component):
                 with m.Else():
                     m.d.sync += status.eq(Status.WAIT)
 
-            with m.State("walk"):
-                with m.If(left == 0):
-                    m.next = "commit"
-                with m.Elif(at.remaining != 0):
-                    completes = Signal()
-                    count = Signal(layouts.OFFSET_BITS)
-                    m.d.comb += [
-                        completes.eq(at.remaining <= left),
-                        count.eq(Mux(completes, at.remaining, left)),
-                        self.o.p.count.eq(count),
-                        self.o.p.completes.eq(completes),
-                        self.o.valid.eq(1),
-                    ]
-                    with m.If(self.o.ready):
-                        m.d.sync += [cursor.eq(cursor + count), at.remaining.eq(at.remaining - count)]
-                        with m.If(completes):
-                            m.d.sync += [at.number.eq(at.number + 1), at.header_count.eq(0), at.header.eq(0)]
-                        with m.If(count == left):
-                            m.next = "commit"
-                with m.Elif(available):
-                    m.next = "header"
+            def done():
+                m.next = "commit"
 
-            with m.State("header"):
-                m.d.sync += [
-                    at.header.eq(at.header | ((fetched & fetched_mask) << (at.header_count << 3))),
-                    at.header_count.eq(at.header_count + wanted),
-                    cursor.eq(cursor + wanted),
-                ]
-                with m.If(wanted == needed):
-                    m.next = "check"
-                with m.Else():
-                    m.next = "commit"
+            def bad():
+                m.d.sync += [status.eq(Status.BAD_HEADER), entry.out_of_sync.eq(1)]
+                m.next = "finish"
 
-            with m.State("check"):
-                limits = [(length >= MIN_LENGTH[v]) & (length <= MAX_LENGTH[v]) for v in (0x0303, 0x0304)]
-                version_bytes = Const(int.from_bytes(TLS_VERSION_BYTES.to_bytes(2), "little"), 16)
-                with m.If((header.version == version_bytes) & Mux(entry.tls13, limits[1], limits[0])):
-                    m.d.sync += at.remaining.eq(body_length + TAG_SIZE)
-                    m.next = "walk"
-                with m.Else():
-                    m.d.sync += [status.eq(Status.BAD_HEADER), entry.out_of_sync.eq(1)]
-                    m.next = "finish"
+            walk.states(done=done, bad=bad)
 
             with m.State("commit"):
                 # What the walk found becomes the connection's state, if the checksum lets it.
@@ -303,7 +197,7 @@ class Track(wiring.Component):
                 m.d.comb += [
                     self.o.p.end.eq(1),
                     self.o.p.descriptor.status.eq(Mux(good, status, Status.BAD_CHECKSUM)),
-                    self.o.p.keep_sum.eq(good & walked & (at.remaining != 0) & (ext_first != 16)),
+                    self.o.p.keep_sum.eq(good & walked & walk.open_sum),
                     self.o.valid.eq(self.checksum.valid),
                 ]
                 with m.If(self.checksum.valid & self.o.ready):

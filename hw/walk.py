@@ -1,0 +1,165 @@
+"""The walk over a frame's payload: headers collected and checked, body and tag handed on as fragments."""
+
+from collections.abc import Callable
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.lib import data
+
+from hw import layouts
+from hw.buffer import readable
+from hw.config import Config
+from hw.rotate import shift_right_bytes
+from model.contract import (
+    EXPLICIT_NONCE_SIZE,
+    HEADER_SIZE,
+    MAX_LENGTH,
+    MIN_LENGTH,
+    TAG_SIZE,
+    TLS_VERSION_BYTES,
+)
+
+HEADER_BYTES = HEADER_SIZE + EXPLICIT_NONCE_SIZE
+
+position_layout = data.StructLayout({
+    "number": 64,  # record in progress, or the next one
+    "remaining": layouts.EXT_BITS,  # bytes of its body and tag still to come
+    "header_count": 4,
+    "header": 8 * HEADER_BYTES,  # byte 0 in bits 7:0, zero behind header_count
+})  # fmt: skip
+
+
+class RecordHeader:
+    """What a whole header says, of a signal that holds one.
+
+    Members
+    -------
+    content_type, explicit_nonce : Value    as byte strings
+    size : Value                            of the header, explicit nonce included
+    body_length : Signal                    ciphertext bytes without the tag
+    good : Value                            version bytes and length are within the limits
+    """
+
+    def __init__(self, m: Module, header, tls13):
+        view = data.View(
+            data.StructLayout({"content_type": 8, "version": 16, "length": 16, "explicit_nonce": 64}), header
+        )
+        length = Cat(view.length[8:], view.length[:8])
+        self.content_type = view.content_type
+        self.explicit_nonce = view.explicit_nonce
+        self.size = Mux(tls13, HEADER_SIZE, HEADER_BYTES)
+        self.body_length = Signal(layouts.EXT_BITS)
+        m.d.comb += self.body_length.eq(length - Mux(tls13, TAG_SIZE, TAG_SIZE + EXPLICIT_NONCE_SIZE))
+        low, high = [(length >= MIN_LENGTH[v]) & (length <= MAX_LENGTH[v]) for v in (0x0303, 0x0304)]
+        version = Const(int.from_bytes(TLS_VERSION_BYTES.to_bytes(2), "little"), 16)
+        self.good = (view.version == version) & Mux(tls13, high, low)
+
+
+class Walk:
+    """States "walk", "header" and "check" of a tracker's machine, and the fields of its fragments.
+
+    The tracker sets `cursor` and `limit` and goes to "walk". The walk leaves by `done`, called where the payload is
+    used up, or by `bad`, called at a header outside the limits; both are to choose the next state.
+
+    Parameters
+    ----------
+    m : Module
+    config : Config
+    tracker : the component: `o` (work), `buffer`, `written`, `ended`
+    frame : `base` and `packet` of the frame
+    at : Signal(position_layout)    walks ahead of what the connection keeps
+    tls13, index : Value
+    """
+
+    def __init__(self, m: Module, config: Config, tracker, frame, at, tls13, index):
+        self.m = m
+        self.tracker = tracker
+        self.at = at
+        self.cursor = cursor = Signal(layouts.OFFSET_BITS)
+        self.limit = limit = Signal(layouts.OFFSET_BITS)
+        self.left = left = Signal(layouts.OFFSET_BITS)  # bytes of the frame's payload not walked yet
+        self.header = header = RecordHeader(m, at.header, tls13)
+        self.ext_first = ext_first = Signal(layouts.EXT_BITS)
+        self.completes = completes = Signal()
+        self.count = count = Signal(layouts.OFFSET_BITS)
+        o = tracker.o.p
+        m.d.comb += [
+            left.eq(limit - cursor),
+            ext_first.eq(header.body_length + 32 - at.remaining),
+            completes.eq(at.remaining <= left),
+            count.eq(Mux(completes, at.remaining, left)),
+            o.base.eq(frame.base),
+            o.packet.eq(frame.packet),
+            o.index.eq(index),
+            o.tls13.eq(tls13),
+            o.record_number.eq(at.number),
+            o.explicit_nonce.eq(Mux(tls13, 0, header.explicit_nonce)),
+            o.content_type.eq(header.content_type),
+            o.body_length.eq(header.body_length),
+            o.ext_first.eq(ext_first),
+            o.position.eq(cursor),
+            o.count.eq(count),
+            o.completes.eq(completes),
+            o.continues.eq(ext_first != 16),
+        ]
+
+        # Header bytes: the beat that holds the last one wanted must be in the buffer.
+        self.wanted = wanted = Signal(range(HEADER_BYTES + 1))
+        self.needed = needed = Signal(4)
+        self.available = available = Signal()
+        last_beat = Signal(config.pointer_bits)
+        m.d.comb += [
+            needed.eq(header.size - at.header_count),
+            wanted.eq(Mux(needed < left, needed, left)),
+            last_beat.eq(frame.base + ((cursor + wanted - 1) >> config.rotate_bits)),
+            available.eq(readable(tracker.written, tracker.ended, last_beat, frame.packet)),
+            tracker.buffer.address.eq(frame.base + (cursor >> config.rotate_bits)),
+        ]
+        fetched = shift_right_bytes(tracker.buffer.data, cursor[: config.rotate_bits], HEADER_BYTES)
+        self.fetched = Signal(8 * HEADER_BYTES)
+        with m.Switch(wanted):
+            for n in range(HEADER_BYTES + 1):
+                with m.Case(n):
+                    m.d.comb += self.fetched.eq(fetched & ((1 << 8 * n) - 1))
+
+    @property
+    def open_sum(self):
+        """Behind the walk: a record goes on of which this or an earlier frame held a part."""
+        return (self.at.remaining != 0) & (self.ext_first != 16)
+
+    def states(self, *, done: Callable[[], None], bad: Callable[[], None], hold=Const(0, 1)) -> None:
+        """Add the states. While `hold` is up no fragment leaves, and the tracker decides what is next."""
+        m, at = self.m, self.at
+        with m.State("walk"):
+            with m.If(self.left == 0):
+                done()
+            with m.Elif((at.remaining != 0) & ~hold):
+                m.d.comb += self.tracker.o.valid.eq(1)
+                with m.If(self.tracker.o.ready):
+                    m.d.sync += [
+                        self.cursor.eq(self.cursor + self.count),
+                        at.remaining.eq(at.remaining - self.count),
+                    ]
+                    with m.If(self.completes):
+                        m.d.sync += [at.number.eq(at.number + 1), at.header_count.eq(0), at.header.eq(0)]
+                    with m.If(self.count == self.left):
+                        done()
+            with m.Elif(self.available & ~hold):
+                m.next = "header"
+
+        with m.State("header"):
+            m.d.sync += [
+                at.header.eq(at.header | (self.fetched << (at.header_count << 3))),
+                at.header_count.eq(at.header_count + self.wanted),
+                self.cursor.eq(self.cursor + self.wanted),
+            ]
+            with m.If(self.wanted == self.needed):
+                m.next = "check"
+            with m.Else():
+                done()
+
+        with m.State("check"):
+            with m.If(self.header.good):
+                m.d.sync += at.remaining.eq(self.header.body_length + TAG_SIZE)
+                m.next = "walk"
+            with m.Else():
+                bad()
