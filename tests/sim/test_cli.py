@@ -1,0 +1,238 @@
+"""The command line: exit status, JSON, files, and what it says to bad input."""
+
+import json
+import re
+import shutil
+import struct
+import subprocess
+import sys
+
+import pytest
+
+from sim.capture import read_capture
+from sim.cli import main
+from sim.pcapng import PcapngWriter
+from tests.sim.conftest import CAPTURES
+from tests.sim.sessions import frames
+
+CLEAN = CAPTURES / "tls13-aes128-clean.pcap"
+MODEL = ["--engine", "model"]
+
+
+def sim(*args, capture=CLEAN):
+    return main(["sim", str(capture), *MODEL, *map(str, args)])
+
+
+def write_pcap(path, some_frames, link_type=1):
+    out = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, link_type)
+    for n, frame in enumerate(some_frames):
+        out += struct.pack("<IIII", n, 0, len(frame), len(frame)) + frame
+    path.write_bytes(out)
+    return path
+
+
+def test_table_and_verdict(capsys):
+    assert sim() == 0
+    out = capsys.readouterr().out
+    assert "10.77.0.2:4433" in out and "AES_128_GCM_SHA256" in out and "22/0/0" in out
+    assert "EQUAL: golden model only (no RTL), 229 packets" in out
+
+
+def test_table_fits_80_columns(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert sim(capture=CAPTURES / "tls13-aes128-16conn.pcap") == 0
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
+
+
+def test_json_fields_are_those_of_the_interface(capsys):
+    assert sim("--json", "-") == 0
+    captured = capsys.readouterr()
+    data = json.loads(captured.out)
+    assert {"engine", "width", "cycles", "cycles_per_second", "packets", "connections", "counters"} <= set(data)
+    assert {"total", "compared", "mismatches"} <= set(data["packets"])
+    (connection,) = data["connections"]
+    assert {"client", "server", "version", "cipher", "offloaded", "reason", "rx"} <= set(connection)
+    assert set(connection["rx"]) == {
+        "application_bytes",
+        "application_sha256",
+        "packets",
+        "packets_decrypted",
+        "records",
+        "records_offloaded",
+        "records_mixed",
+        "records_software",
+        "resync_requests",
+    }
+    recorded = json.loads(CLEAN.with_suffix(".json").read_text())["connections"][0]
+    assert connection["rx"]["application_sha256"] == recorded["server_to_client_sha256"]
+    assert data["counters"]["rx_tls_decrypted_packets"] == connection["rx"]["packets_decrypted"]
+    assert "EQUAL" in captured.err  # the table goes where the JSON does not
+
+
+def test_json_is_described(tmp_path):
+    path = tmp_path / "x.json"
+    assert sim("--json", path) == 0
+    described = (CAPTURES.parents[2] / "docs" / "json.md").read_text()
+    data = json.loads(path.read_text())
+
+    def names(value):
+        if isinstance(value, dict):
+            for key, inner in value.items():
+                yield key
+                if key not in ("device_counters",):
+                    yield from names(inner)
+        elif isinstance(value, list):
+            for inner in value:
+                yield from names(inner)
+
+    missing = {n for n in names(data) if f"`{n}`" not in described}
+    assert not missing
+
+
+def test_out_is_the_capture_with_plaintext_and_comments(tmp_path):
+    path = tmp_path / "x.pcapng"
+    assert sim("--out", path) == 0
+    before, after = read_capture(CLEAN), read_capture(path)
+    assert len(after.packets) == len(before.packets)
+    assert after.key_log == CLEAN.with_suffix(".keys").read_text()
+    changed = sum(a.frame != b.frame for a, b in zip(after.packets, before.packets, strict=True))
+    assert changed == 213
+    from scapy.utils import RawPcapNgReader
+
+    with RawPcapNgReader(str(path)) as reader:
+        comments = [meta.comments[0].decode() for _, meta in reader]
+    assert sum(c.startswith("ktls-nic: DECRYPTED") for c in comments) == 213
+    assert any(re.search(r"stream bytes \d+\.\.\d+, records? \d+", c) for c in comments)
+
+
+def test_report_is_one_page_that_needs_nothing_else(tmp_path):
+    assert sim("--report", tmp_path / "out", capture=CAPTURES / "tls13-aes256-loss-reorder-corrupt.pcap") == 0
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert page.count("<svg") > 5 and "rx_tls_decrypted_packets" in page
+    assert not re.search(r"(src|href)=", page)
+    assert "RETRANSMISSION" in page and 'class="start"' in page and 'class="bad"' in page
+
+
+def test_secrets_inside_the_capture(tmp_path, capsys):
+    path = tmp_path / "x.pcapng"
+    with PcapngWriter(path, CLEAN.with_suffix(".keys").read_text()) as writer:
+        for p in read_capture(CLEAN).packets:
+            writer.write(p.frame, p.time_ns, p.wire_length, "", True)
+    assert sim(capture=path) == 0
+    assert "22/0/0" in capsys.readouterr().out
+
+
+def test_truncated_capture_runs_what_is_whole_and_says_so(tmp_path, capsys):
+    path = tmp_path / "x.pcap"
+    path.write_bytes(CLEAN.read_bytes()[:200_000])
+    assert sim("--keys", CLEAN.with_suffix(".keys"), capture=path) == 2
+    captured = capsys.readouterr()
+    assert re.search(r"the file ends inside packet 1\d\d .*file byte 200000\)", captured.err)
+    assert "EQUAL" in captured.out
+
+
+def test_no_handshake(tmp_path, capsys):
+    path = write_pcap(tmp_path / "x.pcap", frames(read_capture(CLEAN))[60:])
+    assert sim("--keys", CLEAN.with_suffix(".keys"), capture=path) == 2
+    captured = capsys.readouterr()
+    assert "no TLS connection could be read: handshake not in the capture (starts in the middle)" in captured.err
+    assert "NOTHING READ" in captured.out
+
+
+def test_key_log_of_another_session(capsys):
+    assert sim("--keys", CAPTURES / "tls13-aes128-loss.keys") == 2
+    assert "no secrets in the key log for client random c09ed80a" in capsys.readouterr().err
+
+
+def test_no_key_log(tmp_path, capsys):
+    path = tmp_path / "alone.pcap"
+    shutil.copy(CLEAN, path)
+    assert sim(capture=path) == 2
+    assert "no key log for client random c09ed80a" in capsys.readouterr().err
+
+
+def test_keys_that_do_not_fit(tmp_path, capsys):
+    path = tmp_path / "x.keys"
+    text = CLEAN.with_suffix(".keys").read_text()
+    path.write_text(re.sub(r"(SERVER_TRAFFIC_SECRET_0 \w+) \w+", r"\1 " + "00" * 32, text))
+    assert sim("--keys", path) == 2
+    assert "the keys do not fit (record 0: authentication failed)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda p: p.mkdir(), "is a directory, not a capture"),
+        (lambda p: p.write_bytes(b""), "the file is empty"),
+        (lambda p: p.write_bytes(b"hello world"), "neither pcap nor pcapng"),
+        (lambda p: write_pcap(p, [bytes(60)], 276), r"link type 276 (Linux cooked capture v2 (SLL2))"),
+        (lambda p: None, "No such file or directory"),
+        (lambda p: write_pcap(p, []), "no packets in the capture"),
+        (lambda p: write_pcap(p, [bytes(60)]), "there is no TCP connection of this host in it"),
+    ],
+)
+def test_files_that_are_no_capture(tmp_path, capsys, make, message):
+    path = tmp_path / "x.pcap"
+    make(path)
+    assert sim(capture=path) == 2
+    error = capsys.readouterr().err
+    assert message in error and "Traceback" not in error
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--keys", "/nonexistent/x"], "No such file"),
+        (["--connections", "100"], "must be a power of two"),
+        (["--host", "10.0.0.9"], "no TCP packet from or to it"),
+        (["--out", "/nonexistent/x.pcapng"], "there is no folder /nonexistent"),
+        (["--json", "/nonexistent/x.json"], "there is no folder /nonexistent"),
+    ],
+)
+def test_arguments_that_cannot_be(capsys, args, message):
+    assert sim(*args) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("args", [["--backpressure", "1"], ["--width", "8"], ["--engine", "x"], ["--idle", "-1"]])
+def test_arguments_argparse_refuses(capsys, args):
+    with pytest.raises(SystemExit) as stop:
+        sim(*args)
+    assert stop.value.code == 2 and args[0] in capsys.readouterr().err
+
+
+def test_malformed_key_log_names_the_line(tmp_path, capsys):
+    path = tmp_path / "x.keys"
+    path.write_text("# fine\nCLIENT_RANDOM 00\n")
+    assert sim("--keys", path) == 2
+    assert "x.keys, line 2" in capsys.readouterr().err
+
+
+def test_difference_is_exit_status_1(monkeypatch, capsys, tmp_path):
+    from model.commands import Delivery
+    from tests.sim.test_run_model import GoldenEngine
+
+    def flip(number, delivery):
+        frame = delivery.frame[:-1] + b"?" if number == 50 else delivery.frame
+        return Delivery(frame, delivery.descriptor)
+
+    monkeypatch.setattr("sim.cli._make_engine", lambda name, config, progress: GoldenEngine(config, flip))
+    report = tmp_path / "r"
+    assert main(["sim", str(CLEAN), "--engine", "pysim", "--report", str(report)]) == 1
+    out = capsys.readouterr().out.replace("\n", " ")
+    assert "DIFFERENT: packet " in out and "waveform of the failing stretch: " in out and "--seed 1" in out
+    assert "Differences" in (report / "index.html").read_text()
+
+
+@pytest.mark.parametrize("command", [[], ["sim"], ["generate"], ["bench"]])
+def test_help_teaches(capsys, command):
+    with pytest.raises(SystemExit) as stop:
+        main([*command, "--help"])
+    assert stop.value.code == 0
+    assert "ktls-nic" in capsys.readouterr().out
+
+
+def test_as_a_program():
+    command = [sys.executable, "-m", "sim.cli", "sim", str(CLEAN), *MODEL, "--json", "-"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=CAPTURES.parents[2], check=False)
+    assert done.returncode == 0 and json.loads(done.stdout)["equal"] is True
