@@ -176,7 +176,8 @@ class Handshake:
                 side.messages += record.body
                 self._read_messages(sender, side)
             elif self.version is None:
-                if record.kind != ALERT:
+                # a server's ChangeCipherSpec in front of its ServerHello follows a HelloRetryRequest
+                if record.kind != ALERT and (record.kind, sender) != (CHANGE_CIPHER_SPEC, "server"):
                     return  # early data or its ChangeCipherSpec: the ServerHello says how to read on
             elif self.version == TLS12:
                 self._tls12(side, record)

@@ -60,6 +60,8 @@ class EngineLike(Protocol):
 
     def reset(self) -> None: ...
 
+    def close(self) -> None: ...
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -168,7 +170,11 @@ def run(
     _compare_answers(outcome, golden, software, "with offload", "in software")
     if settings.engine != "model":
         assert make_engine is not None
-        _replay(outcome, recorder.schedule, make_engine(), hash_key, golden, progress)
+        engine = make_engine()
+        try:
+            _replay(outcome, recorder.schedule, engine, hash_key, golden, progress)
+        finally:
+            engine.close()
     _check_wire(outcome, software)
     return outcome
 
@@ -216,7 +222,10 @@ def _replay(
         except Exception as e:
             if not _simulation_failed(e):
                 raise
-            outcome.mismatches.append(_failure(batch, e))
+            failure = _failure(batch, e)
+            outcome.mismatches.append(failure)
+            if failure.packet is not None:
+                bad_packets.add(failure.packet)
             failing = number if failing is None else failing
             break
         outcome.simulation_seconds += time.perf_counter() - start

@@ -176,6 +176,9 @@ class GoldenEngine:
         self.device = GoldenDevice(self.config.connections, self.config.width)
         self.number = 0
 
+    def close(self):
+        self.device = None
+
     def run(self, events, idle=0.0, backpressure=0.0, seed=0, ordered=True, waveform=None):
         result = Result()
         if waveform:
