@@ -16,6 +16,8 @@ from hw.stream import Queue
 from model.contract import TAG_SIZE, TLS_VERSION_BYTES
 
 QUEUE_DEPTH = 16
+PLAIN_DEPTH = 48
+"""Plaintext waits for its keystream: the latency of the AES pipeline and a few beats."""
 STAGES = 3
 """Beats between the decision to read and the queues."""
 
@@ -29,27 +31,37 @@ def big_endian(value):
 class Align(wiring.Component):
     """Cuts fragments into aligned beats, reading the frame's bytes from the packet buffer.
 
-    Contract: a beat a cycle, no gap between fragments or frames as long as the bytes are in the buffer. The three outputs
-    may stall independently. Each aligned beat goes to `keystream` and `ghash`; each fragment, and each frame's end, to
-    `verdict`; each frame's end also to `keystream`.
+    Contract: a beat a cycle, no gap between fragments or frames as long as the bytes are in the buffer. The three
+    outputs may stall independently. Each aligned beat goes to `keystream` and `hashed`; each fragment, and each
+    frame's end, to `items`; each frame's end also to `keystream` and, on transmit, to `hashed`.
+
+    Parameters
+    ----------
+    config : Config
+    transmit : bool
+        Bytes where a tag goes are told apart, not collected.
 
     Members
     -------
-    i : In(stream.Signature(layouts.work))
+    i : In(stream.Signature(layouts.work))                       transmit: layouts.tx_work
     keystream : Out(stream.Signature(layouts.keystream_request))
-    ghash : Out(stream.Signature(layouts.hash_beat))
-    verdict : Out(stream.Signature(layouts.verdict_item))
+    hashed : Out(stream.Signature(layouts.hash_beat))            transmit: layouts.plain_beat
+    items : Out(stream.Signature(layouts.verdict_item))          transmit: layouts.seal_item
     buffer : Out(PairPort)
     written, ended : In          see docs/architecture.md, packet buffer
     """
 
-    def __init__(self, config: Config):
+    def __init__(self, config: Config, *, transmit: bool = False):
         self.config = config
+        self.transmit = transmit
+        self._work = layouts.tx_work(config) if transmit else layouts.work(config)
+        self._hashed = layouts.plain_beat(config) if transmit else layouts.hash_beat(config)
+        self._items = layouts.seal_item(config) if transmit else layouts.verdict_item(config)
         super().__init__({
-            "i": In(stream.Signature(layouts.work(config))),
+            "i": In(stream.Signature(self._work)),
             "keystream": Out(stream.Signature(layouts.keystream_request(config))),
-            "ghash": Out(stream.Signature(layouts.hash_beat(config))),
-            "verdict": Out(stream.Signature(layouts.verdict_item(config))),
+            "hashed": Out(stream.Signature(self._hashed)),
+            "items": Out(stream.Signature(self._items)),
             "buffer": Out(PairPort(config)),
             "written": In(config.pointer_bits),
             "ended": In(layouts.PACKET_BITS),
@@ -59,14 +71,15 @@ class Align(wiring.Component):
         m = Module()
         config = self.config
         width, lanes = config.width, config.lanes
-        m.submodules.plan = plan = Plan(config)
+        hashed_depth = PLAIN_DEPTH if self.transmit else QUEUE_DEPTH
+        m.submodules.plan = plan = Plan(config, self._work)
         m.submodules.keystream_queue = keystream = Queue(layouts.keystream_request(config), depth=QUEUE_DEPTH)
-        m.submodules.ghash_queue = ghash = Queue(layouts.hash_beat(config), depth=QUEUE_DEPTH)
-        m.submodules.verdict_queue = verdict = Queue(layouts.verdict_item(config), depth=QUEUE_DEPTH)
+        m.submodules.hashed_queue = hashed = Queue(self._hashed, depth=hashed_depth)
+        m.submodules.items_queue = items = Queue(self._items, depth=QUEUE_DEPTH)
         wiring.connect(m, wiring.flipped(self.i), plan.i)
         wiring.connect(m, keystream.o, wiring.flipped(self.keystream))
-        wiring.connect(m, ghash.o, wiring.flipped(self.ghash))
-        wiring.connect(m, verdict.o, wiring.flipped(self.verdict))
+        wiring.connect(m, hashed.o, wiring.flipped(self.hashed))
+        wiring.connect(m, items.o, wiring.flipped(self.items))
 
         # stage 0: which beat is next, is it in the buffer, and is there room behind?
         p = plan.o.p
@@ -88,8 +101,8 @@ class Align(wiring.Component):
             available.eq(readable(self.written, self.ended, needed, p.work.packet)),
             room.eq(
                 (keystream.level < QUEUE_DEPTH - STAGES)
-                & (ghash.level < QUEUE_DEPTH - STAGES)
-                & (verdict.level < QUEUE_DEPTH - STAGES)
+                & (hashed.level < hashed_depth - STAGES)
+                & (items.level < QUEUE_DEPTH - STAGES)
             ),
             last.eq(p.work.end | (number == p.beats - 1)),
             step.eq(plan.o.valid & room & (p.work.end | available)),
@@ -104,16 +117,14 @@ class Align(wiring.Component):
 
         # stage 1: the buffer answers
         valid1 = Signal()
-        plan1 = Signal(plan_layout(config))
+        plan1 = Signal(plan_layout(config, self._work))
         last1, first1 = Signal(), Signal()
         rotate1 = Signal(config.rotate_bits)
         beat1 = Signal(config.pointer_bits)
         counter1 = Signal(16)
         left1 = Signal(range(layouts.GHASH_STRIDE + 1))
         remaining = Signal(layouts.EXPONENT_BITS)
-        bounds1 = {
-            name: Signal(signed(POSITION_BITS)) for name in ("body_low", "body_high", "tag_low", "tag_high")
-        }
+        bounds1 = {name: Signal(signed(POSITION_BITS)) for name in ("body_low", "body_high", "tag_low", "tag_high")}
         m.d.comb += remaining.eq(p.beats - 1 - number)
         m.d.sync += [
             valid1.eq(step),
@@ -129,7 +140,7 @@ class Align(wiring.Component):
 
         # stage 2: the bytes in the record's grid, and which of them are body and tag
         valid2 = Signal()
-        plan2 = Signal(plan_layout(config))
+        plan2 = Signal(plan_layout(config, self._work))
         last2, first2 = Signal(), Signal()
         data2 = Signal(8 * width)
         body2 = Signal(width)
@@ -197,34 +208,63 @@ class Align(wiring.Component):
             if lane == lanes - 1:
                 block = Mux(plan2.has_length & last2, length_block, block)
             blocks.append(block)
-        tag_here = Signal(128)
-        tag_before = Signal(128)
-        tag_all = Signal(128)
-        tag_bytes = data2 & byte_mask(tag2)
-        m.d.comb += tag_all.eq(tag_here | Mux(first2, 0, tag_before))
-        m.d.comb += tag_here.eq(reduce(or_, (tag_bytes[128 * lane :][:128] for lane in range(lanes))))
-        with m.If(valid2):
-            m.d.sync += tag_before.eq(tag_all)
-
+        tag_bytes = Signal(8 * width)
         m.d.comb += [
+            tag_bytes.eq(data2 & byte_mask(tag2)),
             keystream.i.valid.eq(valid2),
             keystream.i.p.eq(request2),
-            ghash.i.valid.eq(valid2 & ~work.end),
-            ghash.i.p.index.eq(work.index),
-            ghash.i.p.blocks.eq(Cat(blocks)),
-            ghash.i.p.first.eq(first2),
-            ghash.i.p.last.eq(last2),
-            ghash.i.p.left.eq(left2),
-            ghash.i.p.exponent.eq(plan2.exponent),
-            verdict.i.valid.eq(valid2 & last2),
-            verdict.i.p.end.eq(work.end),
-            verdict.i.p.index.eq(work.index),
-            verdict.i.p.has_j0.eq(plan2.has_aad),
-            verdict.i.p.tag.eq(rotate_right_bytes(tag_all, work.body_length[:4])),
-            verdict.i.p.completes.eq(work.completes),
-            verdict.i.p.continues.eq(work.continues),
-            verdict.i.p.descriptor.eq(work.descriptor),
-            verdict.i.p.keep_sum.eq(work.keep_sum),
-            verdict.i.p.payload_length.eq(work.payload_length),
+            hashed.i.valid.eq(valid2 & (self.transmit | ~work.end)),
+            hashed.i.p.index.eq(work.index),
+            hashed.i.p.blocks.eq(Cat(blocks)),
+            hashed.i.p.first.eq(first2),
+            hashed.i.p.last.eq(last2),
+            hashed.i.p.left.eq(left2),
+            hashed.i.p.exponent.eq(plan2.exponent),
+            items.i.valid.eq(valid2 & last2),
+            items.i.p.end.eq(work.end),
+            items.i.p.index.eq(work.index),
+            items.i.p.has_j0.eq(plan2.has_aad),
+            items.i.p.continues.eq(work.continues),
+            items.i.p.keep_sum.eq(work.keep_sum),
         ]
+        if self.transmit:
+            m.d.comb += [
+                hashed.i.p.end.eq(work.end),
+                hashed.i.p.tag.eq(tag_bytes),
+                hashed.i.p.odd.eq(request2.rotate[0]),
+            ]
+            self._seal(m, items.i.p, work)
+        else:
+            self._verdict(m, items.i.p, work, valid2, first2, tag_bytes)
         return m
+
+    def _verdict(self, m, item, work, valid, first, tag_bytes):
+        """The fragment's bytes of the received tag, gathered over its beats."""
+        here = Signal(128)
+        before = Signal(128)
+        gathered = Signal(128)
+        m.d.comb += [
+            here.eq(reduce(or_, (tag_bytes[128 * lane :][:128] for lane in range(self.config.lanes)))),
+            gathered.eq(here | Mux(first, 0, before)),
+            item.tag.eq(rotate_right_bytes(gathered, work.body_length[:4])),
+            item.completes.eq(work.completes),
+            item.descriptor.eq(work.descriptor),
+            item.payload_length.eq(work.payload_length),
+        ]
+        with m.If(valid):
+            m.d.sync += before.eq(gathered)
+
+    def _seal(self, m, item, work):
+        """Which bytes of the tag the fragment holds, and where they go."""
+        tag_start = work.body_length + 16
+        end = work.ext_first + work.count
+        m.d.comb += [
+            item.replay.eq(work.replay),
+            item.blind.eq(work.blind),
+            item.record_number.eq(work.record_number),
+            item.tag_first.eq(Mux(work.ext_first > tag_start, work.ext_first - tag_start, 0)),
+            item.tag_end.eq(Mux(end > tag_start, end - tag_start, 0)),
+            item.tag_position.eq(work.position + tag_start - work.ext_first),
+            item.adopt.eq(work.adopt),
+            item.tx.eq(work.tx),
+        ]

@@ -14,6 +14,7 @@ from model.contract import (
     DEFAULT_HASH_KEY,
     HASH_KEY_BITS,
     IDENTIFICATION,
+    INDEX_BITS,
     READ_CIPHERS,
     READ_CONNECTIONS,
     READ_COUNTERS,
@@ -23,6 +24,8 @@ from model.contract import (
     READ_WIDTH,
     Opcode,
     Result,
+    Status,
+    TxStatus,
 )
 
 
@@ -30,46 +33,62 @@ class Control(wiring.Component):
     """Carries out commands (docs/contract.md, section 4).
 
     Contract: a command at a time, each answered once, in order. ADD puts the connection into the flow table last, so
-    a frame that finds it finds everything; DEL takes it out first and waits until the frames that passed
-    the table have left, so nothing is erased under a frame. Keys go out to the keystream room and nowhere else.
+    a frame that finds it finds everything; DEL takes it out first and waits until the frames that found it
+    have left, so nothing is erased under a frame. Keys go out to the keystream room and nowhere else.
+
+    Parameters
+    ----------
+    config : Config
+    transmit : bool
+        No flow table: connections are found by their handles.
 
     Members
     -------
     commands, responses : streams        layouts.command, layouts.response
-    table, table_answers : streams       lookup
+    table, table_answers : streams       lookup; receive only
     tracker, tracker_answers : streams   track
     keys, subkey : streams               keystream; `subkey` is H of the key written last
     powers : stream, powers_done : In(1) ghash
-    hash_key : Out(HASH_KEY_BITS)
-    looked_up, left : In(1)              pulses: a frame passed lookup; a frame left
-    counted : In(layouts.release_order)  with `left`
+    hash_key : Out(HASH_KEY_BITS)        receive only
+    entered, left : In(1)                pulses: a frame passed lookup (transmit: the tracker); a frame left
+    status, length : In                  of the frame that left, with `left`
     """
 
-    def __init__(self, config: Config):
+    def __init__(self, config: Config, *, transmit: bool = False):
         self.config = config
-        super().__init__({
-            "commands": In(stream.Signature(layouts.command(config))),
-            "responses": Out(stream.Signature(layouts.response())),
+        self.transmit = transmit
+        table = {
             "table": Out(stream.Signature(layouts.table_operation(config))),
             "table_answers": In(stream.Signature(4)),
+            "hash_key": Out(HASH_KEY_BITS, init=DEFAULT_HASH_KEY),
+        }  # fmt: skip
+        super().__init__({
+            **({} if transmit else table),
+            "commands": In(stream.Signature(layouts.command(config))),
+            "responses": Out(stream.Signature(layouts.response())),
             "tracker": Out(stream.Signature(layouts.tracker_operation(config))),
             "tracker_answers": In(stream.Signature(layouts.tracker_answer())),
             "keys": Out(stream.Signature(layouts.key_operation(config))),
             "subkey": In(stream.Signature(layouts.subkey_operation(config))),
             "powers": Out(stream.Signature(layouts.subkey_operation(config))),
             "powers_done": In(1),
-            "hash_key": Out(HASH_KEY_BITS, init=DEFAULT_HASH_KEY),
-            "looked_up": In(1),
+            "entered": In(1),
             "left": In(1),
-            "counted": In(layouts.release_order(config)),
+            "status": In(4),
+            "length": In(layouts.OFFSET_BITS),
         })  # fmt: skip
 
     def elaborate(self, platform):
         m = Module()
         config = self.config
         m.submodules.handles = handles = Handles(config)
-        m.submodules.counters = counters = Counters(config)
-        m.d.comb += [counters.left.eq(self.left), counters.counted.eq(self.counted)]
+        counted = (TxStatus, TxStatus.ENCRYPTED) if self.transmit else (Status, Status.DECRYPTED)
+        m.submodules.counters = counters = Counters(*counted)
+        m.d.comb += [
+            counters.left.eq(self.left),
+            counters.status.eq(self.status),
+            counters.length.eq(self.length),
+        ]
 
         command = self.commands.p
         handle = Signal(layouts.HANDLE_BITS)  # of the connection the command is about
@@ -80,7 +99,7 @@ class Control(wiring.Component):
 
         # Frames between lookup and the way out, to know when those of a deleted connection are gone.
         passed, gone, until = (Signal(layouts.PACKET_BITS) for _ in range(3))
-        m.d.sync += [passed.eq(passed + self.looked_up), gone.eq(gone + self.left)]
+        m.d.sync += [passed.eq(passed + self.entered), gone.eq(gone + self.left)]
         drained = Signal()
         behind = Signal(layouts.PACKET_BITS)
         m.d.comb += [behind.eq(gone - until), drained.eq(~behind[-1])]
@@ -90,19 +109,23 @@ class Control(wiring.Component):
             self.responses.p.result.eq(result),
             handles.query.eq(handle),
             counters.number.eq(command.address - READ_COUNTERS),
-            self.table.p.key.ipv6.eq(command.ipv6),
-            self.table.p.key.remote_address.eq(command.remote_address),
-            self.table.p.key.local_address.eq(command.local_address),
-            self.table.p.key.remote_port.eq(command.remote_port),
-            self.table.p.key.local_port.eq(command.local_port),
-            self.table.p.handle.eq(handle),
             self.tracker.p.index.eq(index),
+            self.tracker.p.generation.eq(handle[INDEX_BITS:]),
             self.tracker.p.tls13.eq(command.version == 0x0304),
             self.tracker.p.seq.eq(command.seq),
             self.tracker.p.record_number.eq(command.record_number),
             self.keys.p.index.eq(index),
             self.powers.p.index.eq(index),
         ]
+        if not self.transmit:
+            m.d.comb += [
+                self.table.p.key.ipv6.eq(command.ipv6),
+                self.table.p.key.remote_address.eq(command.remote_address),
+                self.table.p.key.local_address.eq(command.local_address),
+                self.table.p.key.remote_port.eq(command.remote_port),
+                self.table.p.key.local_port.eq(command.local_port),
+                self.table.p.handle.eq(handle),
+            ]
         with m.If(~erase):
             m.d.comb += [
                 self.keys.p.aes256.eq(command.key_bytes == 32),
@@ -169,20 +192,27 @@ class Control(wiring.Component):
                     m.next = "insert"
                     with m.If(erase):
                         m.next = "respond"
+
+            def live():
+                m.d.comb += handles.allocate.eq(1)
+                m.d.sync += [answer.handle.eq(handle), result.eq(Result.OK)]
+                m.next = "respond"
+
             with m.State("insert"):
-                m.d.comb += self.table.p.insert.eq(1)
-                send(self.table, "inserted")
-            with m.State("inserted"):
-                m.d.comb += self.table_answers.ready.eq(1)
-                with m.If(self.table_answers.valid):
-                    m.d.sync += result.eq(self.table_answers.p)
-                    with m.If(self.table_answers.p == Result.OK):
-                        m.d.comb += handles.allocate.eq(1)
-                        m.d.sync += answer.handle.eq(handle)
-                        m.next = "respond"
-                    with m.Else():
-                        m.d.sync += erase.eq(1)
-                        m.next = "tracker"
+                if self.transmit:
+                    live()
+                else:
+                    m.d.comb += self.table.p.insert.eq(1)
+                    send(self.table, "inserted")
+            if not self.transmit:
+                with m.State("inserted"):
+                    m.d.comb += self.table_answers.ready.eq(1)
+                    with m.If(self.table_answers.valid):
+                        with m.If(self.table_answers.p == Result.OK):
+                            live()
+                        with m.Else():
+                            m.d.sync += [result.eq(self.table_answers.p), erase.eq(1)]
+                            m.next = "tracker"
 
             with m.State("read handle"):
                 m.next = "handle compared"
@@ -196,17 +226,30 @@ class Control(wiring.Component):
                 with m.Else():
                     m.next = "ask tracker"
 
-            with m.State("remove"):
-                send(self.table, "removed")
-            with m.State("removed"):
-                m.d.comb += self.table_answers.ready.eq(1)
-                with m.If(self.table_answers.valid):
-                    m.d.sync += [until.eq(passed + self.looked_up), result.eq(Result.OK), erase.eq(1)]
-                    m.next = "drain"
+            # No frame finds the connection any more, but those that did may still be inside.
+            def removed():
+                m.d.sync += [until.eq(passed + self.entered), result.eq(Result.OK), erase.eq(1)]
+                m.next = "drain"
+
+            if self.transmit:
+                with m.State("remove"):
+                    m.d.comb += self.tracker.p.kind.eq(layouts.TrackerOperation.CLEAR)
+                    send(self.tracker, "removed")
+                with m.State("removed"):
+                    m.d.comb += self.tracker_answers.ready.eq(1)
+                    with m.If(self.tracker_answers.valid):
+                        removed()
+            else:
+                with m.State("remove"):
+                    send(self.table, "removed")
+                with m.State("removed"):
+                    m.d.comb += self.table_answers.ready.eq(1)
+                    with m.If(self.table_answers.valid):
+                        removed()
             with m.State("drain"):
                 with m.If(drained):
                     m.d.comb += handles.free.eq(1)
-                    m.next = "tracker"
+                    m.next = "keys" if self.transmit else "tracker"
 
             with m.State("ask tracker"):
                 m.d.comb += self.tracker.p.kind.eq(
@@ -241,11 +284,11 @@ class Control(wiring.Component):
                 finish(Result.OK)
 
             with m.State("seed"):
-                with m.If(handles.free_count == config.connections):
-                    m.d.sync += self.hash_key.eq(command.hash_key)
-                    finish(Result.OK)
-                with m.Else():
-                    finish(Result.BAD_COMMAND)
+                finish(Result.BAD_COMMAND)
+                if not self.transmit:
+                    with m.If(handles.free_count == config.connections):
+                        m.d.sync += self.hash_key.eq(command.hash_key)
+                        finish(Result.OK)
 
             with m.State("respond"):
                 m.d.comb += self.responses.valid.eq(1)

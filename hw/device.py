@@ -59,8 +59,8 @@ class RxDevice(wiring.Component):
             (lookup.o, track.i),
             (track.o, align.i),
             (align.keystream, keystream.i),
-            (align.ghash, ghash.i),
-            (align.verdict, verdict.i),
+            (align.hashed, ghash.i),
+            (align.items, verdict.i),
             (ghash.o, verdict.hash),
             (keystream.j0, verdict.j0),
             (keystream.o, release.keystream),
@@ -83,9 +83,10 @@ class RxDevice(wiring.Component):
         m.d.comb += [
             control.powers_done.eq(ghash.done),
             lookup.hash_key.eq(control.hash_key),
-            control.looked_up.eq(lookup.o.valid & lookup.o.ready),
+            control.entered.eq(lookup.o.valid & lookup.o.ready),
             control.left.eq(release.left),
-            control.counted.eq(release.counted),
+            control.status.eq(release.counted.descriptor.status),
+            control.length.eq(release.counted.payload_length),
         ]
         for reader in (track, align):
             m.d.comb += [reader.written.eq(ingress.written), reader.ended.eq(ingress.ended)]

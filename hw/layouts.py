@@ -253,6 +253,7 @@ def tracker_operation(config: Config):
     """control -> track; answered in order by {result, state}."""
     return data.StructLayout({
         "kind": TrackerOperation,
+        "generation": GENERATION_BITS,  # of the handle, with INIT; transmit only
         "index": config.index_bits,
         "tls13": 1,
         "seq": 32,
@@ -278,6 +279,11 @@ def key_operation(config: Config):
 def subkey_operation(config: Config):
     """keystream / control -> ghash: make and store the powers of H (zero: erase). Answered by a done pulse."""
     return data.StructLayout({"index": config.index_bits, "subkey": 128})
+
+
+def members(layout: data.StructLayout) -> dict:
+    """Fields of a layout, to build a larger one from."""
+    return {name: field.shape for name, field in layout}
 
 
 # --- transmit --------------------------------------------------------------------------------------
@@ -320,7 +326,7 @@ def tx_checksum():
 def tx_work(config: Config):
     """tx track -> align: as `work`, with what sealing needs."""
     return data.StructLayout({
-        **{name: field.shape for name, field in work(config)},
+        **members(work(config)),
         "replay": 1,  # on position `replay`, else `stream`
         "blind": 1,  # the record's sum is not known; its tag is in the ring or not wanted
         "tx": tx_order(),  # with `end`
@@ -344,7 +350,7 @@ def tx_order():
 def plain_beat(config: Config):
     """align -> encrypt: `hash_beat` of plaintext, and what the checksum needs to take out of it."""
     return data.StructLayout({
-        **{name: field.shape for name, field in hash_beat(config)},
+        **members(hash_beat(config)),
         "end": 1,  # of a frame; nothing else then
         "tag": 8 * config.width,  # bytes of the beat that stand where the tag goes, the rest zero
         "odd": 1,  # aligned byte 0 stands at an odd place in the frame

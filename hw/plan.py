@@ -11,10 +11,10 @@ POSITION_BITS = layouts.EXT_BITS + 2
 """Extended and frame positions relative to one another, signed."""
 
 
-def plan_layout(config: Config):
-    """plan -> align: one fragment, or the end of a frame."""
+def plan_layout(config: Config, work):
+    """plan -> align: one fragment, or the end of a frame. `work` is the layout of what it was made from."""
     return data.StructLayout({
-        "work": layouts.work(config),
+        "work": work,
         "beats": layouts.EXPONENT_BITS,  # aligned beats of the fragment
         "has_aad": 1,  # block 0 is in the first beat
         "aad_lane": range(max(config.lanes, 2)),
@@ -36,17 +36,18 @@ class Plan(wiring.Component):
 
     Members
     -------
-    i : In(stream.Signature(layouts.work))
+    i : In(stream.Signature(work))          layouts.work, or a layout with its fields
     o : Out(stream.Signature(plan_layout))
     """
 
     delay = 2
 
-    def __init__(self, config: Config):
+    def __init__(self, config: Config, work: data.StructLayout):
         self.config = config
+        self.work = work
         super().__init__({
-            "i": In(stream.Signature(layouts.work(config))),
-            "o": Out(stream.Signature(plan_layout(config))),
+            "i": In(stream.Signature(work)),
+            "o": Out(stream.Signature(plan_layout(config, work))),
         })  # fmt: skip
 
     @staticmethod
@@ -76,7 +77,7 @@ class Plan(wiring.Component):
         lane_bits = (lanes - 1).bit_length()
 
         # stage 1: blocks
-        work1 = Signal(layouts.work(config))
+        work1 = Signal(self.work)
         valid1 = Signal()
         ready1 = Signal()
         n = Signal(layouts.EXPONENT_BITS)
@@ -103,9 +104,7 @@ class Plan(wiring.Component):
 
         # stage 2: beats and bounds
         beats = Signal(layouts.EXPONENT_BITS)
-        lane0 = Signal(
-            signed(layouts.EXPONENT_BITS + 1)
-        )  # block in lane 0 of the first beat, may be negative
+        lane0 = Signal(signed(layouts.EXPONENT_BITS + 1))  # block in lane 0 of the first beat, may be negative
         ext0 = Signal(signed(POSITION_BITS))
         m.d.comb += [
             beats.eq((last - first + lanes)[lane_bits:]),

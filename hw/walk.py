@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data
 
 from hw import layouts
@@ -126,13 +126,27 @@ class Walk:
         """Behind the walk: a record goes on of which this or an earlier frame held a part."""
         return (self.at.remaining != 0) & (self.ext_first != 16)
 
-    def states(self, *, done: Callable[[], None], bad: Callable[[], None], hold=Const(0, 1)) -> None:
-        """Add the states. While `hold` is up no fragment leaves, and the tracker decides what is next."""
+    def states(
+        self,
+        *,
+        done: Callable[[], None],
+        bad: Callable[[], None],
+        ended: Callable[[], None] = lambda: None,
+        refuse: tuple[Value, Callable[[], None]] | None = None,
+    ) -> None:
+        """Add the states.
+
+        `ended` is called where a record ends, for what the tracker keeps of it. `refuse` is a condition under which
+        the next fragment must not leave, and what is next then.
+        """
         m, at = self.m, self.at
+        refused, refusal = refuse or (Const(0, 1), done)
         with m.State("walk"):
             with m.If(self.left == 0):
                 done()
-            with m.Elif((at.remaining != 0) & ~hold):
+            with m.Elif(refused):
+                refusal()
+            with m.Elif(at.remaining != 0):
                 m.d.comb += self.tracker.o.valid.eq(1)
                 with m.If(self.tracker.o.ready):
                     m.d.sync += [
@@ -141,9 +155,10 @@ class Walk:
                     ]
                     with m.If(self.completes):
                         m.d.sync += [at.number.eq(at.number + 1), at.header_count.eq(0), at.header.eq(0)]
+                        ended()
                     with m.If(self.count == self.left):
                         done()
-            with m.Elif(self.available & ~hold):
+            with m.Elif(self.available):
                 m.next = "header"
 
         with m.State("header"):

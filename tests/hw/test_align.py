@@ -77,14 +77,9 @@ def test_fragments_reach_keystream_and_ghash(width):
             position += count + rng.choice([5, 13, 40])
             if rng.random() < 0.3:
                 break
-        items.append(
-            {"end": 1, "base": base, "descriptor": {"status": Status.GAP, "handle": 5}, "keep_sum": 1}
-        )
+        items.append({"end": 1, "base": base, "descriptor": {"status": Status.GAP, "handle": 5}, "keep_sum": 1})
 
-    plans = [
-        Plan.model(config.lanes, f["body_length"], f["ext_first"], f["count"], f["position"])
-        for f in fragments
-    ]
+    plans = [Plan.model(config.lanes, f["body_length"], f["ext_first"], f["count"], f["position"]) for f in fragments]
     beats = sum(p["beats"] for p in plans)
     ends = len(items) - len(fragments)
     dut = Align(config)
@@ -96,7 +91,7 @@ def test_fragments_reach_keystream_and_ghash(width):
     keystream, ghash, verdict = run_streams(
         dut,
         [(dut.i, items)],
-        [(dut.keystream, beats + ends), (dut.ghash, beats), (dut.verdict, len(items))],
+        [(dut.keystream, beats + ends), (dut.hashed, beats), (dut.items, len(items))],
         idle=0.1,
         backpressure=0.2,
         seed=width,
@@ -115,9 +110,7 @@ def test_fragments_reach_keystream_and_ghash(width):
         if v.end:
             assert v.descriptor.status == Status.GAP and v.descriptor.handle == 5 and v.keep_sum == 1
             continue
-        plan = Plan.model(
-            config.lanes, item["body_length"], item["ext_first"], item["count"], item["position"]
-        )
+        plan = Plan.model(config.lanes, item["body_length"], item["ext_first"], item["count"], item["position"])
         seen = []
         blocks = []
         for number in range(plan["beats"]):
@@ -142,9 +135,7 @@ def test_fragments_reach_keystream_and_ghash(width):
             assert (h.first, h.last, h.left) == (number == 0, left == 0, min(left, layouts.GHASH_STRIDE))
             if h.first:
                 assert h.exponent == plan["exponent"]
-            blocks += list(
-                h.blocks.to_bytes(width, "little")[16 * k : 16 * k + 16] for k in range(config.lanes)
-            )
+            blocks += list(h.blocks.to_bytes(width, "little")[16 * k : 16 * k + 16] for k in range(config.lanes))
         body_end = 16 + item["body_length"]
         end = item["ext_first"] + item["count"]
         assert seen == list(range(item["ext_first"], min(end, body_end)))
@@ -180,8 +171,8 @@ def test_waits_for_the_bytes_of_the_fragment(enough):
         ctx.set(dut.ended, 3)
         for _ in range(30):
             await ctx.tick()
-            counted.append(ctx.get(dut.verdict.valid))
+            counted.append(ctx.get(dut.items.valid))
         ctx.set(dut.written, 7) if enough == "written" else ctx.set(dut.ended, 4)
 
-    (items,) = run_streams(dut, [(dut.i, [item])], [(dut.verdict, 1)], processes=[buffer], cycles=60)
+    (items,) = run_streams(dut, [(dut.i, [item])], [(dut.items, 1)], processes=[buffer], cycles=60)
     assert len(items) == 1 and not any(counted)

@@ -29,13 +29,11 @@ def test_plan_is_the_model(width):
     config = Config(width=width, connections=8)
     cases = [(b, f, c, rng.randrange(54, 200)) for b, f, c in fragments(rng)]
     items = [{"body_length": b, "ext_first": f, "count": min(c, 9000), "position": p} for b, f, c, p in cases]
-    dut = Plan(config)
+    dut = Plan(config, layouts.work(config))
     (got,) = run_streams(dut, [(dut.i, items)], [(dut.o, len(items))], idle=0.2, backpressure=0.3, seed=width)
     for item, bits in zip(items, got, strict=True):
-        plan = data.Const(plan_layout(config), bits)
-        want = Plan.model(
-            config.lanes, item["body_length"], item["ext_first"], item["count"], item["position"]
-        )
+        plan = data.Const(plan_layout(config, layouts.work(config)), bits)
+        want = Plan.model(config.lanes, item["body_length"], item["ext_first"], item["count"], item["position"])
         assert plan.beats == want["beats"], item
         assert plan.has_length == want["has_length"], item
         assert plan.exponent == want["exponent"], item

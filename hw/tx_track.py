@@ -1,0 +1,294 @@
+"""The transmit tracker: what becomes of a frame with a request, and where it stands in its records."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw import layouts
+from hw.buffer import PairPort
+from hw.config import Config
+from hw.walk import HEADER_BYTES, RecordHeader, Walk, position_layout
+from model.contract import GENERATION_BITS, INDEX_BITS, TAG_RING, TAG_SIZE, Result, TxKind, TxStatus
+
+place_layout = data.StructLayout({
+    "expected": 32,  # sequence number of the next byte
+    "blind": 1,  # the sum of the record in progress is not known
+    "at": position_layout,
+})  # fmt: skip
+
+tx_entry_layout = data.StructLayout({
+    "live": 1,
+    "generation": GENERATION_BITS,
+    "tls13": 1,
+    "known": range(TAG_RING + 1),  # tags kept, of the records right before that of `stream`
+    "stream": place_layout,
+    "replay": place_layout,
+})  # fmt: skip
+
+
+class TxTrack(wiring.Component):
+    """Positions of every connection, and the status of every frame (docs/contract-tx.md, sections 2 to 4).
+
+    Contract: for each frame, in order, its fragments and then one item with `end` on `o`. Only the end changes the
+    connection's state, and only if the frame is whole and not dropped.
+
+    Members
+    -------
+    i : In(stream.Signature(layouts.headers))
+    requests : In(stream.Signature(layouts.tx_request()))       one for each frame
+    checksum : In(stream.Signature(layouts.tx_checksum()))      one for each frame
+    o : Out(stream.Signature(layouts.tx_work))
+    operations : In(stream.Signature(layouts.tracker_operation))    between frames, before the next one
+    answers : Out(stream.Signature(layouts.tracker_answer()))
+    buffer : Out(PairPort)                                      header bytes
+    written, ended : In                                         see docs/architecture.md, packet buffer
+    """
+
+    def __init__(self, config: Config):
+        self.config = config
+        super().__init__({
+            "i": In(stream.Signature(layouts.headers(config))),
+            "requests": In(stream.Signature(layouts.tx_request())),
+            "checksum": In(stream.Signature(layouts.tx_checksum())),
+            "o": Out(stream.Signature(layouts.tx_work(config))),
+            "operations": In(stream.Signature(layouts.tracker_operation(config))),
+            "answers": Out(stream.Signature(layouts.tracker_answer())),
+            "buffer": Out(PairPort(config)),
+            "written": In(config.pointer_bits),
+            "ended": In(layouts.PACKET_BITS),
+        })  # fmt: skip
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+        m.submodules.entries = entries = memory.Memory(shape=tx_entry_layout, depth=config.connections, init=[])
+        read = entries.read_port()
+        write = entries.write_port()
+
+        frame = self.i.p
+        request = self.requests.p
+        index = request.handle[: config.index_bits]
+        operation = self.operations.p
+        m.d.comb += read.addr.eq(Mux(self.operations.valid, operation.index, index))
+
+        entry = Signal(tx_entry_layout)
+        place = Signal(place_layout)  # walks ahead of the position it was taken from
+        known = Signal.like(entry.known)
+        status = Signal(TxStatus)
+        walk = Walk(m, config, self, frame, place.at, entry.tls13, index)
+        given = RecordHeader(m, request.header, entry.tls13)
+        on_replay = request.kind != TxKind.STREAM
+        index_too_large = request.handle[config.index_bits : INDEX_BITS] != 0
+
+        # Tag bytes of a record whose sum is not known: is its tag kept?
+        stream_at = entry.stream.at
+        behind = (stream_at.number - place.at.number)[:64]
+        in_ring = (behind != 0) & (behind <= entry.known)
+        in_progress = (
+            (behind == 0) & ~entry.stream.blind & (stream_at.remaining != 0) & (stream_at.remaining < TAG_SIZE)
+        )
+        tag_known = Signal()
+        tag_wanted = Signal()
+        unknown = Signal()
+        m.d.comb += [
+            tag_known.eq(on_replay & (in_ring | in_progress)),
+            tag_wanted.eq(place.at.remaining < walk.count + TAG_SIZE),
+            unknown.eq((place.at.remaining != 0) & place.blind & tag_wanted & ~tag_known),
+        ]
+
+        adopted = request.adopt & ((request.kind == TxKind.RETRANSMIT) | (request.kind == TxKind.PREFIX))
+        ok = Signal()  # the frame is not dropped for anything the request or its records say
+        whole = self.checksum.p.whole
+        order = self.o.p.tx
+        m.d.comb += [
+            ok.eq((status == TxStatus.ENCRYPTED) | (status == TxStatus.REPLAYED)),
+            self.o.p.replay.eq(on_replay),
+            self.o.p.blind.eq(place.blind),
+            self.o.p.adopt.eq(adopted & ok & whole),
+            self.o.p.keep_sum.eq(ok & whole & walk.open_sum & ~place.blind),
+            order.status.eq(status),
+            order.handle.eq(Mux(request.kind == TxKind.PASS, 0, request.handle)),
+            order.sum.eq(self.checksum.p.sum),
+            order.offset.eq(self.checksum.p.offset),
+            order.payload_length.eq(frame.payload_length),
+        ]
+
+        offset = Signal(32)  # of the frame's first byte in the record that PREFIX names
+        given_size = Signal(layouts.EXT_BITS)
+        header_part = Signal(8 * HEADER_BYTES)
+        m.d.comb += offset.eq(frame.seq - request.record_seq)
+        with m.Switch(offset):
+            for n in range(HEADER_BYTES):
+                with m.Case(n):
+                    m.d.comb += header_part.eq(request.header & ((1 << 8 * n) - 1))
+
+        def drop(code):
+            m.d.sync += status.eq(code)
+            m.next = "finish"
+
+        with m.FSM():
+            with m.State("idle"):
+                m.d.sync += place.eq(0)
+                with m.If(self.operations.valid):
+                    m.next = "operation"
+                with m.Elif(self.i.valid & self.requests.valid):
+                    with m.If(request.kind == TxKind.PASS):
+                        m.d.sync += status.eq(TxStatus.PASSED)
+                        m.next = "finish"
+                    with m.Elif(frame.parsed & (frame.payload_length == 0)):
+                        m.d.sync += status.eq(TxStatus.PASSED)
+                        m.next = "finish"
+                    with m.Elif(~frame.candidate):
+                        drop(TxStatus.DROPPED_MALFORMED)
+                    with m.Else():
+                        m.next = "fetched"
+
+            with m.State("fetched"):
+                m.d.sync += [
+                    entry.eq(read.data),
+                    known.eq(read.data.known),
+                    walk.cursor.eq(frame.payload_offset),
+                    walk.limit.eq(frame.payload_offset + frame.payload_length),
+                    status.eq(Mux(request.kind == TxKind.REPLAY, TxStatus.REPLAYED, TxStatus.ENCRYPTED)),
+                ]
+                m.next = "select"
+
+            with m.State("select"):
+                m.d.sync += given_size.eq(given.body_length + TAG_SIZE)
+                m.d.sync += place.eq(Mux(on_replay, entry.replay, entry.stream))
+                m.next = "compare"
+                with m.If(~entry.live | (entry.generation != request.handle[INDEX_BITS:]) | index_too_large):
+                    drop(TxStatus.DROPPED_HANDLE)
+                with m.Elif(request.kind == TxKind.PREFIX):
+                    m.next = "place"
+                with m.Elif((request.kind == TxKind.REPLAY) & (offset == 0)):
+                    m.d.sync += [place.eq(0), place.at.number.eq(request.record_number)]
+                    m.next = "walk"
+
+            with m.State("compare"):
+                m.next = "walk"
+                with m.If(frame.seq != place.expected):
+                    drop(TxStatus.DROPPED_SEQUENCE)
+
+            with m.State("place"):
+                within = offset - given.size  # of body and tag
+                m.next = "walk"
+                m.d.sync += [place.eq(0), place.at.number.eq(request.record_number)]
+                with m.If(~given.good):
+                    drop(TxStatus.DROPPED_HEADER)
+                with m.Elif(offset < given.size):
+                    m.d.sync += [place.at.header.eq(header_part), place.at.header_count.eq(offset)]
+                with m.Elif(offset >= given_size + given.size):
+                    drop(TxStatus.DROPPED_SEQUENCE)
+                with m.Else():
+                    m.d.sync += [
+                        place.at.header.eq(Mux(entry.tls13, request.header[:40], request.header)),
+                        place.at.header_count.eq(given.size),
+                        place.at.remaining.eq(given_size - within),
+                        place.blind.eq(offset != given.size),
+                    ]
+
+            def done():
+                m.next = "commit"
+
+            def bad():
+                drop(TxStatus.DROPPED_HEADER)
+
+            def tag_unknown():
+                drop(TxStatus.DROPPED_TAG)
+
+            def record_ended():
+                more = Mux(known == TAG_RING, TAG_RING, known + 1)
+                m.d.sync += [place.blind.eq(0), known.eq(Mux(place.blind, 0, more))]
+
+            walk.states(done=done, bad=bad, ended=record_ended, refuse=(unknown, tag_unknown))
+
+            with m.State("commit"):
+                m.d.sync += place.expected.eq(frame.seq + frame.payload_length)
+                m.next = "finish"
+
+            with m.State("finish"):
+                committed = ok & whole
+                m.d.comb += [
+                    self.o.p.end.eq(1),
+                    self.o.valid.eq(self.checksum.valid),
+                    write.addr.eq(index),
+                    write.data.eq(entry),
+                    order.send.eq((status == TxStatus.PASSED) | (status == TxStatus.ENCRYPTED)),
+                    order.seal.eq(status == TxStatus.ENCRYPTED),
+                ]
+                with m.If(request.kind == TxKind.PASS):
+                    # A segment of a frame that was cut needs its checksum.
+                    m.d.comb += order.seal.eq(whole & (request.segment_size != 0))
+                with m.Elif(~whole):
+                    m.d.comb += [
+                        order.status.eq(TxStatus.DROPPED_MALFORMED),
+                        order.send.eq(0),
+                        order.seal.eq(0),
+                    ]
+                with m.If(on_replay):
+                    m.d.comb += write.data.replay.eq(place)
+                    with m.If(adopted):
+                        m.d.comb += [write.data.stream.eq(place), write.data.known.eq(0)]
+                with m.Else():
+                    m.d.comb += [write.data.stream.eq(place), write.data.known.eq(known)]
+                with m.If(self.checksum.valid & self.o.ready):
+                    m.d.comb += [
+                        self.checksum.ready.eq(1),
+                        self.i.ready.eq(1),
+                        self.requests.ready.eq(1),
+                        write.en.eq(committed),
+                    ]
+                    m.next = "idle"
+
+            with m.State("operation"):
+                self._operate(m, operation, read.data, write)
+                m.d.comb += self.operations.ready.eq(1)
+                m.next = "answer"
+
+            with m.State("answer"):
+                m.d.comb += self.answers.valid.eq(1)
+                with m.If(self.answers.ready):
+                    m.next = "idle"
+
+        return m
+
+    def _operate(self, m, operation, entry, write):
+        """One command on an entry: init, clear, resync or query; the answer is there in the next cycle."""
+        fresh = Signal(place_layout)
+        m.d.comb += [
+            fresh.expected.eq(operation.seq),
+            fresh.at.number.eq(operation.record_number),
+            write.addr.eq(operation.index),
+        ]
+        state = self.answers.p.state
+        position = entry.stream
+        m.d.sync += [
+            self.answers.p.result.eq(Result.OK),
+            state.expected_seq.eq(position.expected),
+            state.seen_seq.eq(entry.replay.expected),
+            state.record_number.eq(position.at.number),
+            state.remaining.eq(position.at.remaining),
+            state.header_count.eq(Mux(position.at.remaining != 0, 0, position.at.header_count)),
+            state.out_of_sync.eq(0),
+            state.skipping.eq(position.blind),
+        ]
+        with m.Switch(operation.kind):
+            with m.Case(layouts.TrackerOperation.INIT):
+                m.d.comb += [
+                    write.data.live.eq(1),
+                    write.data.generation.eq(operation.generation),
+                    write.data.tls13.eq(operation.tls13),
+                    write.data.stream.eq(fresh),
+                    write.data.replay.eq(fresh),
+                    write.en.eq(1),
+                ]
+            with m.Case(layouts.TrackerOperation.CLEAR):
+                m.d.comb += [write.data.eq(0), write.en.eq(1)]
+            with m.Case(layouts.TrackerOperation.RESYNC):
+                m.d.comb += [
+                    write.data.eq(entry),
+                    write.data.stream.eq(fresh),
+                    write.data.known.eq(0),
+                    write.en.eq(1),
+                ]
