@@ -18,7 +18,7 @@ def plan_layout(config: Config, work):
         "beats": layouts.EXPONENT_BITS,  # aligned beats of the fragment
         "has_aad": 1,  # block 0 is in the first beat
         "aad_lane": range(max(config.lanes, 2)),
-        "has_length": 1,  # block n + 1 is in the last beat, in the last lane
+        "has_length": 1,  # the length block is in the last beat, in the last lane
         "exponent": layouts.EXPONENT_BITS,
         "counter": 16,  # GCM counter of lane 0 of the first beat
         "start": signed(POSITION_BITS),  # frame position of byte 0 of the first beat
@@ -56,15 +56,15 @@ class Plan(wiring.Component):
         end = ext_first + count
         n = -(-body_length // 16)
         first = 0 if ext_first == 16 else ext_first // 16
-        has_length = end > 16 + body_length
-        last = n + 1 if has_length else (end - 1) // 16
+        reaches_tag = end > 16 + body_length
+        last = n + 1 if reaches_tag else (end - 1) // 16
         beats = -(-(last - first + 1) // lanes)
         lane0 = last + 1 - lanes * beats
         return {
             "beats": beats,
             "first": first,
             "last": last,
-            "has_length": int(has_length),
+            "has_length": int(reaches_tag and ext_first <= 16 + body_length),
             "lane0": lane0,
             "exponent": n + 2 - last,
             "start": position + 16 * lane0 - ext_first,
@@ -96,7 +96,7 @@ class Plan(wiring.Component):
                 work1.eq(w),
                 n.eq((w.body_length + 15) >> 4),
                 first.eq(Mux(w.ext_first == 16, 0, w.ext_first >> 4)),
-                has_length.eq(reaches_tag),
+                has_length.eq(reaches_tag & (w.ext_first <= w.body_length + 16)),
                 last.eq(Mux(reaches_tag, ((w.body_length + 15) >> 4) + 1, (end_now - 1) >> 4)),
                 tag_start.eq(w.body_length + 16),
                 ext_end.eq(end_now),
