@@ -230,7 +230,7 @@ class ChecksumUnit(wiring.Component):
             step["first"],
             step["none"],
             step["go"] & (step["end"] != 0) & (reached | step["last"]),  # done
-            step["beyond"] | (step["end"] > present),  # short, if it is the last step
+            step["last"] & (step["beyond"] | (step["end"] > present)),  # short
             swapped_pseudo,
         )
         for stage in range(2, 3 + header_tree.delay):
