@@ -82,8 +82,11 @@ def _sums_to_ones(data: bytes, rest: int = 0) -> bool:
     return (number + rest) % 0xFFFF == 0
 
 
-def parse(frame: bytes) -> Frame | None:
-    """The packet's fields, or None where the contract says "not parsed"."""
+def parse(frame: bytes, limit: int | None = MAX_FRAME) -> Frame | None:
+    """The packet's fields, or None where the contract says "not parsed".
+
+    `limit`: where in the frame the IP packet may end; None: anywhere.
+    """
     size = len(frame)
     if size < _ETHERNET:
         return None
@@ -126,7 +129,7 @@ def parse(frame: bytes) -> Frame | None:
         return None
     seq, _, offset, flags = _SEQ_TO_FLAGS.unpack_from(frame, tcp + 4)
     payload = tcp + (offset >> 4) * 4
-    if offset >> 4 < 5 or payload > end or end > MAX_FRAME:
+    if offset >> 4 < 5 or payload > end or (limit is not None and end > limit):
         return None
 
     good = end <= size and (ethertype == ETHERTYPE_IPV6 or _sums_to_ones(frame[ip:tcp]))

@@ -1,21 +1,19 @@
 """The flow table: where an entry goes, which handle it gets (docs/contract.md, section 4)."""
 
-from collections import deque
 from typing import Generic, TypeVar
 
 from model.commands import Tuple4
 from model.contract import (
-    GENERATION_BITS,
     HASH_BITS,
     HASH_KEY_BITS,
     HASH_WORDS,
-    INDEX_BITS,
     STASH,
     WAYS,
     Result,
     buckets,
 )
 from model.frame import tuple_key
+from model.handles import Handles
 
 T = TypeVar("T")
 
@@ -63,15 +61,13 @@ class FlowTable(Generic[T]):
         self.connections = connections
         self.hash_key = hash_key
         self.by_key: dict[bytes, tuple[int, T]] = {}
-        self._entries: list[tuple[bytes, Place, T] | None] = [None] * connections
-        self._generations = [0] * connections
-        self._free = deque(range(connections))
+        self._handles: Handles[tuple[bytes, Place, T]] = Handles(connections)
         self._used: dict[Place, int] = {}
 
     @property
     def free(self) -> int:
         """Handles free."""
-        return len(self._free)
+        return self._handles.free
 
     @property
     def empty(self) -> bool:
@@ -92,7 +88,7 @@ class FlowTable(Generic[T]):
 
     def add(self, tuple4: Tuple4, entry: T) -> tuple[Result, int]:
         """Install `entry`; the result and the handle (0 unless OK)."""
-        if not self._free:
+        if not self._handles.free:
             return Result.NO_SPACE, 0
         key = tuple_key(tuple4)
         if key in self.by_key:
@@ -100,32 +96,22 @@ class FlowTable(Generic[T]):
         place = self._place(tuple4)
         if place is None:
             return Result.NO_SPACE, 0
-        index = self._free.popleft()
-        handle = self._generations[index] << INDEX_BITS | index
+        handle = self._handles.add((key, place, entry))
         self._used[place] = self._used.get(place, 0) + 1
-        self._entries[index] = key, place, entry
         self.by_key[key] = handle, entry
         return Result.OK, handle
 
     def get(self, handle: int) -> T | None:
         """What was installed under `handle`; None if the handle is stale."""
-        index, generation = handle & ((1 << INDEX_BITS) - 1), handle >> INDEX_BITS
-        if index >= self.connections or self._generations[index] != generation:
-            return None
-        found = self._entries[index]
+        found = self._handles.get(handle)
         return found[2] if found else None
 
     def delete(self, handle: int) -> bool:
         """Take out what `handle` names; False if the handle is stale."""
-        index = handle & ((1 << INDEX_BITS) - 1)
-        if self.get(handle) is None:
+        found = self._handles.delete(handle)
+        if found is None:
             return False
-        found = self._entries[index]
-        assert found is not None
         key, place, _ = found
-        self._entries[index] = None
-        self._generations[index] = (self._generations[index] + 1) % (1 << GENERATION_BITS)
-        self._free.append(index)
         self._used[place] -= 1
         del self.by_key[key]
         return True

@@ -7,24 +7,11 @@ AES-CTR: the hardware's sums are checked by other means than its own.
 from typing import NamedTuple
 
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers import Cipher
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.ciphers.algorithms import AES
-from cryptography.hazmat.primitives.ciphers.modes import CTR
 
 from model.commands import Add, Resync, TrackerState
-from model.contract import (
-    EXPLICIT_NONCE_SIZE,
-    HEADER_SIZE,
-    MAX_LENGTH,
-    MAX_RECORD,
-    MIN_LENGTH,
-    TAG_SIZE,
-    TLS_VERSION_BYTES,
-    Status,
-)
+from model.contract import MAX_RECORD, TAG_SIZE, Status
+from model.record import RecordCipher
 
-_TLS12 = 0x0303
 _SEQ = (1 << 32) - 1
 _NUMBER = (1 << 64) - 1
 
@@ -84,14 +71,8 @@ class Connection:
     """
 
     def __init__(self, add: Add) -> None:
-        self.version = add.version
-        self._tls12 = add.version == _TLS12
-        self._prefix = HEADER_SIZE + (EXPLICIT_NONCE_SIZE if self._tls12 else 0)
-        self._limits = MIN_LENGTH[add.version], MAX_LENGTH[add.version]
-        self._salt = add.salt
-        self._static_iv = int.from_bytes(add.salt + add.iv, "big")
-        self._aead = AESGCM(add.key)
-        self._ctr = Cipher(AES(add.key), CTR(bytes(16))).encryptor()
+        self._cipher = RecordCipher(add.version, add.key, add.salt, add.iv)
+        self._prefix = self._cipher.header_size
 
         self.expected = add.start_seq & _SEQ
         self.seen = self.expected
@@ -221,20 +202,12 @@ class Connection:
 
     def _open(self, header: bytes, number: int) -> _Record | None:
         """The record of a complete header; None if the header is bad."""
-        length = header[3] << 8 | header[4]
-        if header[1] << 8 | header[2] != TLS_VERSION_BYTES:
-            return None
-        if not self._limits[0] <= length <= self._limits[1]:
-            return None
-        if self._tls12:
-            size = length - EXPLICIT_NONCE_SIZE
-            aad = number.to_bytes(8, "big") + header[:3] + (size - TAG_SIZE).to_bytes(2, "big")
-            return _Record(number, self._salt + header[HEADER_SIZE:], aad, size)
-        return _Record(number, (self._static_iv ^ number).to_bytes(12, "big"), header, length)
+        opened = self._cipher.open(header, number)
+        return _Record(number, *opened) if opened else None
 
     def _authentic(self, record: _Record, last: bytes) -> bool:
         try:
-            self._aead.decrypt(record.nonce, b"".join(record.parts) + last, record.aad)
+            self._cipher.aead.decrypt(record.nonce, b"".join(record.parts) + last, record.aad)
         except InvalidTag:
             return False
         return True
@@ -243,13 +216,8 @@ class Connection:
         out: list[bytes] = []
         done = 0
         for nonce, start, at, length in portions:
-            # GCM encrypts the body with counter blocks nonce || 2, nonce || 3, ...
-            block, lead = divmod(start, 16)
-            self._ctr.reset_nonce(nonce + (block + 2).to_bytes(4, "big"))
-            if lead:
-                self._ctr.update(bytes(lead))
             out.append(payload[done:at])
-            out.append(self._ctr.update(payload[at : at + length]))
+            out.append(self._cipher.xor(nonce, start, payload[at : at + length]))
             done = at + length
         out.append(payload[done:])
         return b"".join(out)

@@ -1,0 +1,67 @@
+"""TLS records as the golden devices see them: header limits, nonce, additional data, keystream."""
+
+from typing import NamedTuple
+
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.ciphers.algorithms import AES
+from cryptography.hazmat.primitives.ciphers.modes import CTR
+
+from model.contract import (
+    EXPLICIT_NONCE_SIZE,
+    HEADER_SIZE,
+    MAX_LENGTH,
+    MIN_LENGTH,
+    TAG_SIZE,
+    TLS_VERSION_BYTES,
+)
+
+_TLS12 = 0x0303
+
+
+class Opened(NamedTuple):
+    """What a record's header and number say. `size` counts body and tag; `nonce` is the 12 bytes for AES-GCM."""
+
+    nonce: bytes
+    aad: bytes
+    size: int
+
+
+class RecordCipher:
+    """Keys of one direction of a connection.
+
+    Members
+    -------
+    header_size : int
+        Bytes in front of a record's body: header, in TLS 1.2 the explicit nonce too.
+    aead : AESGCM
+    """
+
+    def __init__(self, version: int, key: bytes, salt: bytes, iv: bytes) -> None:
+        self._tls12 = version == _TLS12
+        self._limits = MIN_LENGTH[version], MAX_LENGTH[version]
+        self._salt = salt
+        self._static_iv = int.from_bytes(salt + iv, "big")
+        self._ctr = Cipher(AES(key), CTR(bytes(16))).encryptor()
+        self.header_size = HEADER_SIZE + (EXPLICIT_NONCE_SIZE if self._tls12 else 0)
+        self.aead = AESGCM(key)
+
+    def open(self, header: bytes, number: int) -> Opened | None:
+        """The record of a complete header (`header_size` bytes); None if the header is outside the limits."""
+        length = header[3] << 8 | header[4]
+        if header[1] << 8 | header[2] != TLS_VERSION_BYTES or not self._limits[0] <= length <= self._limits[1]:
+            return None
+        if self._tls12:
+            plain = length - EXPLICIT_NONCE_SIZE - TAG_SIZE
+            aad = number.to_bytes(8, "big") + header[:3] + plain.to_bytes(2, "big")
+            return Opened(self._salt + header[HEADER_SIZE:], aad, plain + TAG_SIZE)
+        return Opened((self._static_iv ^ number).to_bytes(12, "big"), header, length)
+
+    def xor(self, nonce: bytes, start: int, data: bytes) -> bytes:
+        """Body bytes from body offset `start` on, XOR keystream."""
+        # GCM encrypts the body with counter blocks nonce || 2, nonce || 3, ...
+        block, lead = divmod(start, 16)
+        self._ctr.reset_nonce(nonce + (block + 2).to_bytes(4, "big"))
+        if lead:
+            self._ctr.update(bytes(lead))
+        return self._ctr.update(data)
