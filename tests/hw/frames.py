@@ -42,7 +42,8 @@ def vlan(tags) -> Ether:
 def extension(kind: int, words: int = 0):
     """An extension header of (words + 1) * 8 bytes."""
     if kind == 43:
-        return IPv6ExtHdrRouting(addresses=[f"2001:db8::{k}" for k in range((words + 1) // 2)])
+        # With segments left, the checksum would be over the last of the addresses.
+        return IPv6ExtHdrRouting(addresses=[f"2001:db8::{k}" for k in range((words + 1) // 2)], segleft=0)
     options, left = [], 8 * words + 6
     while left:
         size = min(left, 254)  # even, as `left` is: never one byte too few for another option
