@@ -34,6 +34,11 @@ SHORTCUT = 4
 """Stages AES-128 passes through unchanged, so that the last stage is the last round for both."""
 
 
+def left(value, bits: int):
+    """Shifted within its width: Amaranth's << would widen a machine word of the simulators by a few bits."""
+    return (value << bits)[: len(value)]
+
+
 class Sbox:
     """One combinational ROM with many read ports: each adds one look-up."""
 
@@ -88,8 +93,7 @@ class Round(wiring.Component):
         idle = stage < SHORTCUT - 1  # AES-128 waits with its key in words 4..7
         base = Signal(128)
         m.d.comb += base.eq(lower if idle else Mux(self.i_aes256, lower, upper))
-        words = base ^ base << 32 ^ base << 64 ^ base << 96 ^ Cat(step, step, step, step)
-        words = words[:128]
+        words = base ^ left(base, 32) ^ left(base, 64) ^ left(base, 96) ^ Cat(step, step, step, step)
         return Mux(self.i_aes256, words, upper) if idle else words
 
     def elaborate(self, platform):
@@ -120,7 +124,7 @@ class Round(wiring.Component):
                     value = substituted[r] ^ round_key
                 else:
                     top = tops[r]
-                    doubled = (sums[r] & ones * 0x7F) << 1 ^ top ^ top << 1 ^ top << 3 ^ top << 4
+                    doubled = left(sums[r] & ones * 0x7F, 1) ^ top ^ left(top, 1) ^ left(top, 3) ^ left(top, 4)
                     value = doubled ^ substituted[(r + 1) % 4] ^ sums[(r + 2) % 4] ^ round_key
                 if stage < SHORTCUT:
                     value = Mux(self.i_aes256, value, self.i_rows[g][r])
