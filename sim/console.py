@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from sim.bench import Row
 from sim.run import Outcome
 from sim.run import Progress as Report
 from sim.summary import summarize
@@ -89,3 +90,16 @@ def _table(summary: dict[str, Any]) -> Table:
             f"{rx['application_bytes']:,}",
         )
     return table
+
+
+def show_rows(rows: list[Row], console: Console) -> None:
+    """Figures of a bench beside their targets."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("figure")
+    table.add_column("value", justify="right")
+    table.add_column("target", justify="right")
+    table.add_column("unit")
+    for row in rows:
+        target = "" if row.target is None else f"{row.target:,g}"
+        table.add_row(row.name, f"{row.value:,g}", target, row.unit)
+    console.print(table)
