@@ -6,6 +6,7 @@ converting only swaps bytes; products come out in the same form, 255 bits wide.
 
 from functools import reduce
 from operator import xor as xor_operator
+from typing import Any
 
 from amaranth.hdl import Cat, Const, Module, Mux, Shape, Signal, Value
 from amaranth.lib import wiring
@@ -15,7 +16,7 @@ ONE = 1 << 127
 _R = 0xE1 << 120
 
 
-def to_polynomial(block):
+def to_polynomial(block) -> Any:
     """Block (byte 0 in bits 7:0) to polynomial; its own inverse. Works on Python integers too."""
     if isinstance(block, int):
         return int.from_bytes(block.to_bytes(16, "little"), "big")
@@ -23,7 +24,7 @@ def to_polynomial(block):
     return Cat(block[8 * k : 8 * k + 8] for k in reversed(range(16)))
 
 
-def to_block(polynomial):
+def to_block(polynomial) -> Any:
     """Polynomial to block (byte 0 in bits 7:0)."""
     return to_polynomial(polynomial)
 
