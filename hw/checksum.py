@@ -99,8 +99,15 @@ class SumTree(wiring.Component):
 
 
 def _bytes_from(amount, size: int):
-    """Bit mask of the bytes k >= amount of `size`; `amount` is at most `size`."""
-    return (Const((1 << 8 * size) - 1, 8 * size) << Cat(Const(0, 3), amount))[: 8 * size]
+    """Mask of the bytes k >= amount of `size`; `amount` is at most `size`."""
+    return (Const((1 << size) - 1, size) << amount)[:size]
+
+
+def _masked(m: Module, name: str, data, mask):
+    """The bytes of `data` in `mask`, the others zero."""
+    chosen = Signal(len(mask), name=name)
+    m.d.comb += chosen.eq(mask)
+    return data & Cat(bit.replicate(8) for bit in chosen)
 
 
 class ChecksumUnit(wiring.Component):
@@ -213,12 +220,14 @@ class ChecksumUnit(wiring.Component):
         """
         width, size = self._config.width, self._bytes
         behind_l4 = _bytes_from(step["l4"], size)
+        in_header = _bytes_from(step["l3"], size) & ~behind_l4
+        in_segment = behind_l4 & ~_bytes_from(step["end"], size)
         header_tree, segment_tree = self._trees
         m.submodules.header_tree = header_tree
         m.submodules.segment_tree = segment_tree
         m.d.sync += [
-            header_tree.words.eq(step["data"] & _bytes_from(step["l3"], size) & ~behind_l4),
-            segment_tree.words.eq(step["data"] & behind_l4 & ~_bytes_from(step["end"], size)),
+            header_tree.words.eq(_masked(m, "in_header", step["data"], in_header)),
+            segment_tree.words.eq(_masked(m, "in_segment", step["data"], in_segment)),
         ]
         # What goes with a step to the end of the adder trees.
         present = Signal(range(size + 1))  # bytes of the frame up to the end of this step, if it is the last one
