@@ -4,7 +4,9 @@ import random
 from dataclasses import dataclass
 
 import pytest
+from amaranth.hdl import ResetInserter, Signal
 from amaranth.lib import data
+from amaranth.sim import Simulator
 
 from hw.config import Config
 from hw.layouts import track_request
@@ -272,3 +274,41 @@ def test_rate(size, candidate, interval):
     frames = [{"candidate": candidate, "parsed": 1} | flow.fields() for _ in range(50)]
     run_streams(dut, [(dut.i, frames)], [(dut.o, 50)], processes=[insert, watch])
     assert times[-1] - times[9] == 40 * interval
+
+
+def test_reset_empties_the_table():
+    """Memories outlive a reset; what they hold must not."""
+    config = Config(connections=8)
+    reset = Signal()
+    inner = Lookup(config)
+    dut = ResetInserter({"sync": reset})(inner)
+    flows = [random_flow(random.Random(k)) for k in range(6)]
+    matched = []
+
+    async def bench(ctx):
+        async def give(stream, payload, answer):
+            ctx.set(stream.p, payload)
+            ctx.set(stream.valid, 1)
+            ctx.set(answer.ready, 1)
+            await ctx.tick().until(stream.ready)
+            ctx.set(stream.valid, 0)
+            (value,) = await ctx.tick().sample(answer.p).until(answer.valid)
+            return value
+
+        ctx.set(inner.hash_key, 0)
+        for clear in (0, 1, 0):
+            if clear:
+                ctx.set(reset, 1)
+                await ctx.tick()
+                ctx.set(reset, 0)
+            for flow in flows:
+                request = await give(inner.i, {"parsed": 1, "candidate": 1} | flow.fields(), inner.o)
+                matched.append(request.matched)
+            for k, flow in enumerate(flows):
+                await give(inner.table, {"insert": 1, "key": flow.fields(), "handle": k}, inner.answer)
+
+    sim = Simulator(dut)
+    sim.add_clock(1e-8)
+    sim.add_testbench(bench)
+    sim.run()
+    assert matched == [0] * 6 + [0] * 6 + [1] * 6
