@@ -158,8 +158,7 @@ def _pcap(capture: Capture, data: bytes) -> Iterator[tuple[int, bytes, int]]:
         seconds, fraction, captured, wire = header.unpack_from(data, at)
         if captured > MAX_CAPTURED:
             raise InputError(
-                f"{capture.path}: packet {number} (file byte {at}) claims {captured} bytes: "
-                "the file is damaged"
+                f"{capture.path}: packet {number} (file byte {at}) claims {captured} bytes: the file is damaged"
             )
         at += 16
         if at + captured > len(data):
@@ -195,8 +194,7 @@ def _pcapng(capture: Capture, data: bytes) -> Iterator[tuple[int, bytes, int]]:
             kind, length = struct.unpack_from(order + "II", data, at)
             if length < 12 or length % 4:
                 raise InputError(
-                    f"{capture.path}: block at file byte {at}, before packet {number}: "
-                    f"impossible length {length}"
+                    f"{capture.path}: block at file byte {at}, before packet {number}: impossible length {length}"
                 )
             body = data[at + 8 : at + length - 4]
             whole = at + length <= len(data)
@@ -218,8 +216,7 @@ def _pcapng(capture: Capture, data: bytes) -> Iterator[tuple[int, bytes, int]]:
                     number += 1
             except (struct.error, IndexError, ValueError):
                 raise InputError(
-                    f"{capture.path}: damaged block of type {kind} before packet {number}, "
-                    f"file byte {at - length}"
+                    f"{capture.path}: damaged block of type {kind} before packet {number}, file byte {at - length}"
                 ) from None
     finally:
         for link_type, count in skipped.items():

@@ -354,26 +354,21 @@ def _find_hosts(
     macs: dict[bytes, set[bytes]] = {}
     peers: dict[bytes, set[bytes]] = {}
     for packet, segment in zip(capture.packets, segments, strict=True):
-        if segment and (
-            segment.flags & (SYN | ACK) == SYN or _looks_like_client_hello(segment, packet.frame)
-        ):
+        if segment and (segment.flags & (SYN | ACK) == SYN or _looks_like_client_hello(segment, packet.frame)):
             source = segment.source[0]
             openers[source] += 1
             macs.setdefault(source, set()).add(packet.frame[6:12])
             peers.setdefault(source, set()).add(segment.destination[0])
     if openers:
         first = openers.most_common(1)[0][0]
-        same = {
-            a for a in openers if macs[a] & macs[first] and first not in peers[a] and a not in peers[first]
-        }
+        same = {a for a in openers if macs[a] & macs[first] and first not in peers[a] and a not in peers[first]}
         hosts = frozenset(same | {first})
         others = [str(ipaddress.ip_address(a)) for a in openers if a not in hosts and not peers[a] & hosts]
         warnings = []
         if others:
             chosen = ", ".join(str(ipaddress.ip_address(a)) for a in hosts)
             warnings.append(
-                f"simulating the NIC of {chosen}; {', '.join(others)} opened connections too: "
-                "choose with --host"
+                f"simulating the NIC of {chosen}; {', '.join(others)} opened connections too: choose with --host"
             )
         return hosts, warnings
     receivers: Counter[bytes] = Counter()

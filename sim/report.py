@@ -175,7 +175,7 @@ def _pictures(outcome: Outcome) -> list[str]:
         drawn, left_out = bands(packets, records)
         body = overview(packets, records) + "".join(drawn)
         if left_out:
-            body += f'<p class="soft">{left_out} more stretches, all of them in order and decrypted.</p>'
+            body += f'<p class="soft">{left_out} more stretches are not drawn; those with raw packets go first.</p>'
         remark = note(socket)
         head = (
             f"<h3>{escape(connection.name)}</h3>"

@@ -127,9 +127,7 @@ class KeyLog:
             words = line.split()
             where = f"{source}, line {number}"
             if len(words) != 3:
-                raise InputError(
-                    f"{where}: {len(words)} words where LABEL, client random and secret should stand"
-                )
+                raise InputError(f"{where}: {len(words)} words where LABEL, client random and secret should stand")
             label, client_random, secret = words
             if label not in SECRET_SIZES:
                 continue
