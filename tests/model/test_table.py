@@ -135,3 +135,30 @@ def test_random_fill_reaches_half_of_the_slots():
         table.add(Tuple4(rng.randbytes(4), rng.getrandbits(16), rng.randbytes(4), 443), i)[0] for i in range(256)
     ]
     assert results.count(Result.OK) == 256
+
+
+def test_placement_follows_the_hash():
+    """Tuples of one bucket in both tables fill it and the stash; a tuple of any other bucket still goes in."""
+    connections, key = 64, random.Random(3).getrandbits(HASH_KEY_BITS)
+    bits = f"{key:0{HASH_KEY_BITS}b}"
+
+    def places(t: Tuple4) -> tuple[int, int]:
+        """Both buckets, by the contract's words on strings of bits."""
+        value = 0
+        for i, bit in enumerate(f"{hash_message(t):0320b}"):
+            if bit == "1":
+                value ^= int(bits[i : i + 48], 2)
+        digits = f"{value:048b}"
+        return int(digits[32:48], 2) % 16, int(digits[16:32], 2) % 16
+
+    candidates = tuples(12000)
+    where = [places(t) for t in candidates]
+    home = max(set(where), key=where.count)
+    same = [t for t, p in zip(candidates, where, strict=True) if p == home]
+    half = [t for t, p in zip(candidates, where, strict=True) if p[0] == home[0] and p[1] != home[1]]
+    other_half = [t for t, p in zip(candidates, where, strict=True) if p[0] != home[0] and p[1] == home[1]]
+    limit = 2 * WAYS + STASH
+    table: FlowTable[int] = FlowTable(connections, key)
+    assert [table.add(t, 0)[0] for t in same[: limit + 1]] == [Result.OK] * limit + [Result.NO_SPACE]
+    assert table.add(half[0], 0)[0] is Result.OK
+    assert table.add(other_half[0], 0)[0] is Result.OK

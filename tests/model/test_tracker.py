@@ -106,6 +106,8 @@ def test_packet_wholly_inside_the_given_up_record(version: int):
     state = rig.state
     assert (state.expected_seq, state.record_number, state.skipping, state.remaining) == (1100, 6, True, 0)
     assert rig.segment(40, 50) is GAP  # late, before expected while skipping: no retransmission
+    assert rig.segment(90, 100) is GAP  # up to expected and not past it: nothing to take up
+    assert rig.state.skipping
     assert rig.segment(90, 130) is GAP  # skipping and past expected: taken up
     assert not rig.state.skipping
     assert rig.segment(130, 400) is DECRYPTED
