@@ -84,6 +84,8 @@ class KtlsSender:
     conf : TxConf
     context : TlsOffloadContextTx or None
         Records not acknowledged yet (TLS_HW).
+    fallback : TlsFallback or None
+        Software for single packets (TLS_HW).
     rec_seq : int
         Number of the next record.
     sk_err : int
@@ -113,7 +115,7 @@ class KtlsSender:
         self._open_record: _OpenRecord | None = None
         self._netdev: TlsDevOps | None = None
         self._sync_sched = False
-        self._fallback: TlsFallback | None = None
+        self.fallback: TlsFallback | None = None
         if netdev is not None:
             self._set_device_offload(netdev)
 
@@ -127,7 +129,7 @@ class KtlsSender:
         self.conf = TxConf.TLS_HW
         self.context = context
         self._netdev = netdev
-        self._fallback = TlsFallback(context)
+        self.fallback = TlsFallback(context)
         self.tcp.acked.append(context.tls_icsk_clean_acked)
 
     # --- socket calls ------------------------------------------------------------------------------
@@ -280,15 +282,15 @@ class KtlsSender:
 
     def tls_encrypt_skb(self, frame: bytes) -> bytes | None:
         """For the driver: software encrypts this packet (None: dropped)."""
-        if self._fallback is None:
+        if self.fallback is None:
             raise ValueError("the socket is not offloaded")
-        return self._fallback.tls_sw_fallback(frame)
+        return self.fallback.tls_sw_fallback(frame)
 
     def tls_validate_xmit_skb(self, netdev: TlsDevOps | None, frame: bytes) -> bytes | None:
         """A packet on its way to `netdev`: any other than ours gets it encrypted. None: dropped."""
-        if self._fallback is None or (netdev is not None and netdev is self._netdev):
+        if self.fallback is None or (netdev is not None and netdev is self._netdev):
             return frame
-        return self._fallback.tls_sw_fallback(frame)
+        return self.fallback.tls_sw_fallback(frame)
 
     def tls_device_down(self) -> None:
         """NETDEV_DOWN: the socket keeps its record list and is encrypted packet by packet from here."""
