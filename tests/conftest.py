@@ -1,6 +1,7 @@
 """What all tests share: Hypothesis profiles and the compiled device, built once for all processes."""
 
 import os
+import time
 from collections.abc import Callable, Iterator
 
 import hypothesis
@@ -12,6 +13,16 @@ from sim.engine import Engine, make_engine
 hypothesis.settings.register_profile("default", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, database=None, print_blob=True)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "default")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--last-start", type=float, metavar="TIME", help="skip slow tests after TIME (seconds since 1970)")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    limit = item.config.getoption("--last-start")
+    if limit is not None and item.get_closest_marker("slow") and time.time() > limit:
+        pytest.skip("no time left for slow tests")
 
 
 @pytest.fixture(scope="session")
