@@ -24,17 +24,18 @@ class Ingress(wiring.Component):
     -------
     i : In(stream.Signature(beat(config)))              from the wire
     headers : Out(stream.Signature(headers(config)))    one per frame
-    checksum : Out(stream.Signature(2))                 contract.Checksum, one per frame
+    checksum : Out(stream.Signature(2))                 contract.Checksum, one per frame; on transmit tx_checksum()
     o : Out(stream.Signature(beat(config)))             frames, out of the buffer
     written, ended, track, align                        see `PacketBuffer`
     """
 
-    def __init__(self, config: Config):
+    def __init__(self, config: Config, transmit: bool = False):
         self._config = config
+        self._transmit = transmit
         super().__init__({
             "i": In(stream.Signature(beat(config))),
             "headers": Out(stream.Signature(headers(config))),
-            "checksum": Out(stream.Signature(2)),
+            "checksum": Out(stream.Signature(ChecksumUnit.result_shape(transmit))),
             "o": Out(stream.Signature(beat(config))),
             "written": Out(config.pointer_bits),
             "ended": Out(PACKET_BITS),
@@ -46,7 +47,7 @@ class Ingress(wiring.Component):
         m = Module()
         m.submodules.buffer = buffer = PacketBuffer(self._config)
         m.submodules.parse = parse = Parse(self._config)
-        m.submodules.checksum = checksum = ChecksumUnit(self._config)
+        m.submodules.checksum = checksum = ChecksumUnit(self._config, self._transmit)
         wiring.connect(m, buffer.o, wiring.flipped(self.o))
         wiring.connect(m, parse.o, wiring.flipped(self.headers))
         wiring.connect(m, checksum.o, wiring.flipped(self.checksum))
