@@ -48,3 +48,45 @@ class RxCounters:
     def ethtool(self) -> dict[str, int]:
         names = {"deleted": "del"}
         return {f"rx_tls_{names.get(f.name, f.name)}": getattr(self, f.name) for f in fields(self)}
+
+
+@dataclass
+class TxCounters:
+    """Transmit counters. `ethtool()` gives them as `tx_tls_*`; those the kernel document has not are mlx5's or ours."""
+
+    encrypted_packets: int = 0
+    """Packets (segments, where a frame was cut) the device encrypted."""
+    encrypted_bytes: int = 0
+    """TCP payload bytes of those packets, record headers and tags included, as mlx5 counts them."""
+    ctx: int = 0
+    """Contexts added to the device."""
+    deleted: int = 0
+    """Contexts deleted from the device."""
+    ooo: int = 0
+    """Packets of a TLS stream that did not come in the expected order, and whose record was found."""
+    skip_no_sync_data: int = 0
+    """Packets from before offload started, sent again: they pass as they are."""
+    drop_no_sync_data: int = 0
+    """Packets dropped because their record is not known: acknowledged already, as a rule."""
+    drop_bypass_req: int = 0
+    """Packets dropped because they hold bytes from before and from behind the start of offload."""
+    drop_device: int = 0
+    """Packets the device dropped; 0, or the driver has lost track of it."""
+    dump_packets: int = 0
+    """Frames of preceding record bytes that went to the device to be digested."""
+    dump_bytes: int = 0
+    """Those bytes."""
+    prefix_packets: int = 0
+    """Packets that went to the device with their record's place, number and header."""
+    prefix_bytes: int = 0
+    """Bytes of those descriptors."""
+    fallback_packets: int = 0
+    """Packets that software encrypted."""
+    fallback_bytes: int = 0
+    """TCP payload bytes of those packets."""
+    resync: int = 0
+    """Places of a next record that the device took."""
+
+    def ethtool(self) -> dict[str, int]:
+        names = {"deleted": "del"}
+        return {f"tx_tls_{names.get(f.name, f.name)}": getattr(self, f.name) for f in fields(self)}

@@ -6,31 +6,18 @@ the stack goes on in software as if nothing had been tried.
 
 import errno
 from dataclasses import dataclass
-from enum import Enum
 
 from driver.counters import RxCounters
 from driver.probe import probe, resources
+from driver.sock import Direction, Sock
+from driver.transmit import TX_FEATURE, TransmitSide, Transmitted, TxResync
 from model.commands import Add, Delete, Descriptor, Device, Query, Resync, Seed, TrackerState, Tuple4
 from model.contract import Result
 from model.crypto_info import TLS_CIPHER_AES_GCM_128, TLS_CIPHER_AES_GCM_256, CryptoInfo
 from model.frame import parse
+from model.tx_commands import TxDevice
 
 RX_FEATURE = "tls-hw-rx-offload"
-
-
-class Direction(Enum):
-    """enum tls_offload_ctx_dir."""
-
-    RX = 0
-    TX = 1
-
-
-@dataclass(eq=False)
-class Sock:
-    """What the driver takes from a `struct sock`: the 4-tuple, seen from this host."""
-
-    remote: tuple[bytes, int]
-    local: tuple[bytes, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,20 +39,36 @@ class NetDevice:
         Golden model, or an RTL device under simulation.
     hash_key : int or None
         Hash key set when the driver probes; a driver in the field draws it at random. None: the device's default.
+    transmitter : TxDevice or None
+        The transmit direction. None: the device has none.
+    tx_resync : TxResync
+        Mechanism for transmitted packets out of order.
 
     Members
     -------
     features : dict of str to bool
-        `ethtool -K`. "tls-hw-rx-offload" decides about new connections only; those on the device stay there.
+        `ethtool -K`. "tls-hw-rx-offload" and "tls-hw-tx-offload" decide about new connections only; those on the
+        device stay there.
     counters : RxCounters
-        `ethtool -S`.
+        `ethtool -S`, receive direction.
+    tx : TransmitSide or None
+        The transmit direction, with its counters.
     """
 
-    def __init__(self, device: Device, hash_key: int | None = None):
+    def __init__(
+        self,
+        device: Device,
+        hash_key: int | None = None,
+        transmitter: TxDevice | None = None,
+        tx_resync: TxResync = TxResync.PREFIX,
+    ):
         self._device = device
         self._handles: dict[Sock, int] = {}
         self.features = {RX_FEATURE: True}
         self.counters = RxCounters()
+        self.tx: TransmitSide | None = None
+        if transmitter is not None:
+            self.tx = TransmitSide(transmitter, tx_resync, self.features)
         if hash_key is not None:
             device.command(Seed(hash_key))
         self.capabilities = probe(device)
@@ -73,7 +76,9 @@ class NetDevice:
     # --- struct tlsdev_ops -------------------------------------------------------------------------
     def tls_dev_add(self, sk: Sock, direction: Direction, crypto_info: CryptoInfo, start_offload_tcp_sn: int) -> int:
         """Install a connection's keys; `crypto_info.rec_seq` is the number of the record at that place."""
-        if direction is not Direction.RX or not self.features[RX_FEATURE]:
+        if direction is Direction.TX:
+            return self.tx.tls_dev_add(sk, crypto_info, start_offload_tcp_sn) if self.tx else -errno.EOPNOTSUPP
+        if not self.features[RX_FEATURE]:
             return -errno.EOPNOTSUPP
         if crypto_info.cipher_type not in (TLS_CIPHER_AES_GCM_128, TLS_CIPHER_AES_GCM_256):
             return -errno.EOPNOTSUPP
@@ -96,14 +101,20 @@ class NetDevice:
 
     def tls_dev_del(self, sk: Sock, direction: Direction) -> None:
         """The connection is over, or goes on in software."""
-        if direction is not Direction.RX or sk not in self._handles:
+        if direction is Direction.TX:
+            if self.tx:
+                self.tx.tls_dev_del(sk)
+            return
+        if sk not in self._handles:
             return
         self._device.command(Delete(self._handles.pop(sk)))
         self.counters.deleted += 1
 
     def tls_dev_resync(self, sk: Sock, seq: int, rec_sn: int, direction: Direction) -> int:
         """The stack says: record number `rec_sn` begins at TCP sequence number `seq`."""
-        if direction is not Direction.RX or sk not in self._handles:
+        if direction is Direction.TX:
+            return self.tx.tls_dev_resync(sk, seq, rec_sn) if self.tx else -errno.EINVAL
+        if sk not in self._handles:
             return -errno.EINVAL
         result = self._device.command(Resync(self._handles[sk], seq, rec_sn)).result
         if result is Result.OK:
@@ -121,14 +132,26 @@ class NetDevice:
         self.counters.count(descriptor, packet.length if packet else 0)
         return Received(delivery.frame, descriptor.decrypted, descriptor)
 
+    def xmit(self, frame: bytes, sk: Sock | None = None, segment_size: int = 0) -> Transmitted:
+        """A frame to the wire, through the transmit device. See `driver.transmit.TransmitSide.xmit`."""
+        if self.tx is None:
+            raise ValueError("the device has no transmit direction")
+        return self.tx.xmit(frame, sk, segment_size)
+
+    def ethtool(self) -> dict[str, int]:
+        """`ethtool -S`, both directions."""
+        return self.counters.ethtool() | (self.tx.counters.ethtool() if self.tx else {})
+
     def tracker_state(self, sk: Sock) -> TrackerState | None:
         """Where the device is in a connection's stream (for a `devlink health` dump); None in software."""
         handle = self._handles.get(sk)
         return None if handle is None else self._device.command(Query(handle)).state
 
     def devlink_resources(self) -> dict[str, dict[str, int]]:
-        return resources(self._device, self.capabilities)
+        return resources(self._device, self.capabilities) | (self.tx.devlink_resources() if self.tx else {})
 
+
+__all__ = ["RX_FEATURE", "TX_FEATURE", "Direction", "NetDevice", "Received", "Sock", "TxResync"]
 
 _ERRNO = {
     Result.NO_SPACE: -errno.ENOSPC,

@@ -1,8 +1,10 @@
 """What the driver reads from the device before it registers: identity, capabilities, occupancy."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
-from model.commands import Device, Read
+from model.commands import Command, Read, Response
 from model.contract import (
     CONTRACT_VERSION,
     COUNTERS,
@@ -18,6 +20,12 @@ from model.contract import (
 )
 
 
+class Commanded(Protocol):
+    """Either direction of a device, as far as its commands go."""
+
+    def command(self, command: Command) -> Response: ...
+
+
 class ProbeError(Exception):
     """The device is not one this driver knows."""
 
@@ -31,14 +39,14 @@ class Capabilities:
     key_sizes: frozenset[int]
 
 
-def read(device: Device, address: int) -> int:
+def read(device: Commanded, address: int) -> int:
     response = device.command(Read(address))
     if response.result is not Result.OK:
         raise ProbeError(f"READ of word {address} answered {response.result.name}")
     return response.value
 
 
-def probe(device: Device) -> Capabilities:
+def probe(device: Commanded) -> Capabilities:
     """Identify the device; ProbeError if it is another one or speaks another contract."""
     identification, version = read(device, READ_IDENTIFICATION), read(device, READ_VERSION)
     if identification != IDENTIFICATION:
@@ -54,12 +62,12 @@ def probe(device: Device) -> Capabilities:
     )
 
 
-def resources(device: Device, capabilities: Capabilities) -> dict[str, dict[str, int]]:
+def resources(device: Commanded, capabilities: Capabilities, name: str = "tls_rx") -> dict[str, dict[str, int]]:
     """Capacity as `devlink resource show` has it: size and occupancy."""
     occupied = capabilities.connections - read(device, READ_FREE)
-    return {"tls_rx": {"size": capabilities.connections, "occ": occupied}}
+    return {name: {"size": capabilities.connections, "occ": occupied}}
 
 
-def device_counters(device: Device) -> dict[str, int]:
+def device_counters(device: Commanded, names: Sequence[str] = COUNTERS) -> dict[str, int]:
     """The device's own counters by name."""
-    return {name: read(device, READ_COUNTERS + number) for number, name in enumerate(COUNTERS)}
+    return {name: read(device, READ_COUNTERS + number) for number, name in enumerate(names)}
