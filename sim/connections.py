@@ -11,6 +11,9 @@ it before the keys are in the kernel. What stands there has number 0 under a TLS
 number 1 under a TLS 1.2 key (Finished was number 0). Records of the application epoch that arrive before that
 moment have passed the device raw; start_seq still names the first of them, as the kernel's does, and the
 device is resynchronised later.
+
+What the host sends is encrypted under its own application keys from behind its Finished message: `Transmission`.
+Where offload begins in it, sim/sent.py decides.
 """
 
 import ipaddress
@@ -44,6 +47,15 @@ class Installation:
     keys: TrafficKeys
 
 
+@dataclass(frozen=True, slots=True)
+class Transmission:
+    """From `start_seq` on, record `record_number`, what the host sends is under these keys."""
+
+    start_seq: int
+    record_number: int
+    keys: TrafficKeys
+
+
 @dataclass(eq=False)
 class Connection:
     """One TCP connection; `client` is the side that opened it."""
@@ -57,6 +69,9 @@ class Connection:
     reason: str = ""
     """Why it cannot be offloaded as far as the capture tells; empty if it can."""
     installation: Installation | None = None
+    tx_reason: str = ""
+    """Why what the host sends cannot be offloaded; empty if it can."""
+    transmission: Transmission | None = None
     closed: int | None = None
     """The packet that closed the socket (FIN both ways, RST); None: open until the capture ends."""
     received: int = 0
@@ -91,6 +106,8 @@ class Followed:
     segments: list[Segment | None] = field(default_factory=list)
     owners: list[Connection | None] = field(default_factory=list)
     incoming: list[bool] = field(default_factory=list)
+    outgoing: list[bool] = field(default_factory=list)
+    """Sent by the host; a packet of others' is neither."""
     warnings: list[str] = field(default_factory=list)
 
 
@@ -214,10 +231,11 @@ class _Follower:
         connection.cipher = handshake.suite.name if handshake.suite else ""
         received = self.streams[connection.peer_role]
         connection.hole = received.waiting
+        self._finish_tx()
         start = handshake.start(connection.peer_role)
         keys = handshake.keys(connection.peer_role)
         if start is None or keys is None:
-            connection.reason = self._why_not(start)
+            connection.reason = self._why_not(start, connection.peer_role)
             return
         after = received.reached(start)
         own, sent = handshake.start(connection.host_role), self.streams[connection.host_role]
@@ -231,8 +249,18 @@ class _Follower:
         if keys.aead is not Aead.AES_GCM:
             connection.reason = f"cipher {connection.cipher} is not AES-GCM"
 
-    def _why_not(self, start: int | None) -> str:
-        connection, handshake = self.connection, self.handshake
+    def _finish_tx(self) -> None:
+        connection, handshake, role = self.connection, self.handshake, self.connection.host_role
+        start, keys = handshake.start(role), handshake.keys(role)
+        if start is None or keys is None:
+            connection.tx_reason = self._why_not(start, role)
+        elif keys.aead is not Aead.AES_GCM:
+            connection.tx_reason = f"cipher {connection.cipher} is not AES-GCM"
+        else:
+            connection.transmission = Transmission(self.streams[role].seq(start), handshake.number(role), keys)
+
+    def _why_not(self, start: int | None, sender: str) -> str:
+        handshake = self.handshake
         if handshake.problem:
             return handshake.problem
         if not self.whole:
@@ -244,8 +272,8 @@ class _Follower:
         if handshake.version is None:
             empty = all(s.position == 0 for s in self.streams.values())
             return "no data" if empty else "handshake not whole in the capture (no ServerHello)"
-        if handshake.keys(connection.peer_role) is None:
-            return f"no secrets in the key log for what the {connection.peer_role} sends"
+        if handshake.keys(sender) is None:
+            return f"no secrets in the key log for what the {sender} sends"
         return "handshake does not finish in the capture"
 
 
@@ -274,13 +302,16 @@ def follow(
         owner = None
         if segment is None:
             followed.incoming.append(_for_host(packet.frame, hosts, macs))
+            followed.outgoing.append(_from_host(packet.frame, hosts, macs))
         else:
             follower = _find(followers, every, segment, packet.number, packet.frame, hosts, key_log)
             if follower is None:
                 followed.incoming.append(False)
+                followed.outgoing.append(False)
             else:
                 owner = follower.connection
                 followed.incoming.append(segment.destination == owner.host)
+                followed.outgoing.append(segment.source == owner.host)
                 follower.take(packet.number, segment, packet.frame)
         followed.owners.append(owner)
         progress(packet.number)
@@ -335,6 +366,12 @@ def _for_host(frame: bytes, hosts: frozenset[bytes], macs: set[bytes]) -> bool:
     if len(frame) < 14 or frame[6:12] in macs:
         return False
     return bool(frame[0] & 1) or frame[0:6] in macs
+
+
+def _from_host(frame: bytes, hosts: frozenset[bytes], macs: set[bytes]) -> bool:
+    """Whether a frame without a TCP segment leaves the host's NIC."""
+    pair = addresses(frame)
+    return pair[0] in hosts if pair is not None else frame[6:12] in macs
 
 
 def _find_hosts(

@@ -51,6 +51,14 @@ class Segment:
         pseudo = self.source[0] + self.destination[0] + struct.pack("!II", end - tcp, 6)
         return _sum(pseudo + frame[tcp:end]) == 0
 
+    def with_tcp_checksum(self, frame: bytes) -> bytes:
+        """The whole packet's frame with the TCP checksum that is right."""
+        field, end = self.tcp + 16, self.end
+        blank = frame[:field] + b"\0\0" + frame[field + 2 :]
+        pseudo = self.source[0] + self.destination[0] + struct.pack("!II", end - self.tcp, 6)
+        right = 0xFFFF - (_sum(pseudo + blank[self.tcp : end]) or 0xFFFF)
+        return frame[:field] + right.to_bytes(2, "big") + frame[field + 2 :]
+
 
 def _sum(data: bytes) -> int:
     """Ones' complement sum of 16-bit words, 0xFFFF folded to 0."""
