@@ -46,6 +46,14 @@ SLOW_FLAGS = ("-O0",)  # code that runs once: constructors, initial values
 COMMON_FLAGS = ("-std=c++17", "-fPIC", "-fvisibility=hidden", "-w")
 
 
+_IMPORTED = time.time()
+
+
+def _settled(sources: Iterable[Path]) -> bool:
+    """Whether the files are what this process has imported: none was written since, with a minute for the imports."""
+    return all(p.stat().st_mtime < _IMPORTED - 60 for p in sources)
+
+
 class BuildError(SimulationError):
     """A model cannot be built: a tool is missing or has failed."""
 
@@ -263,7 +271,7 @@ class Builder:
         settings = self._settings(traced)
         sources = sorted(sources)
         pointer = None
-        if sources:
+        if sources and _settled(sources):
             pointer = self.cache_dir / "sources" / _digest(settings, identity, *(p.read_bytes() for p in sources))
             if model := self._known(pointer):
                 return Model(model, model.parent.name, False, time.monotonic() - start)

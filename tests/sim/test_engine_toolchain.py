@@ -1,5 +1,6 @@
 """The cache of compiled models, and what is said when tools are missing."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -98,7 +99,9 @@ def test_broken_stream_rule_is_found(engine: str):
 def test_cache(tmp_path: Path):
     text: list[str] = []
     tell = lambda what, share: text.append(what)  # noqa: E731
-    source = Path(__file__).with_name("standin.py")
+    source = tmp_path / "standin.py"
+    source.write_bytes(Path(__file__).with_name("standin.py").read_bytes())
+    os.utime(source, (1e9, 1e9))
 
     def build(sources: list[Path]) -> toolchain.Model:
         factory = lambda: StandIn(Config(width=16, connections=8))  # noqa: E731
@@ -115,6 +118,9 @@ def test_cache(tmp_path: Path):
     third = build([])  # not known by its sources: elaborated, and found by its RTLIL
     assert not third.built and third.path == first.path and text == ["elaborating the design"]
     assert not list(tmp_path.glob("build-*"))
+    text.clear()
+    os.utime(source)  # may have been changed after it was imported: not trusted
+    assert not build([source]).built and text == ["elaborating the design"]
 
 
 def test_no_compiler(monkeypatch: pytest.MonkeyPatch):
