@@ -1,6 +1,6 @@
-"""Keystream from the record's grid back to the frame's."""
+"""From the record's grid back to the frame's: keystream and tags as sparse overlays of frame beats."""
 
-from amaranth.hdl import Const, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -9,33 +9,38 @@ from hw.config import Config
 from hw.rotate import byte_mask, rotate_left_bytes
 
 
-def frame_keystream(config: Config):
-    """dealign -> release: keystream of one frame beat, zero where nothing is to be XORed.
+def overlay_beat(config: Config):
+    """What goes over one frame beat.
 
-    Beats without keystream are left out; the last item of a frame has `end`, and may stand for no beat (`beat` all
-    ones).
+    Beats with nothing to go over them are left out; the last item of a frame has `end`, and may stand for no beat
+    (`beat` all ones).
     """
-    return data.StructLayout({"end": 1, "beat": config.pointer_bits, "data": 8 * config.width})
+    return data.StructLayout({
+        "end": 1,
+        "beat": config.pointer_bits,
+        "data": 8 * config.width,
+        "mask": config.width,  # bytes that `data` holds; the others are zero
+    })  # fmt: skip
 
 
 class Dealign(wiring.Component):
-    """Merges aligned keystream beats into frame beats.
+    """Merges aligned beats into frame beats.
 
     Contract: items of a frame come with `beat` never falling by more than one and never behind bytes already
-    passed on; a beat a cycle but for a fragment behind a gap of two frame beats or more, and one or two cycles
+    passed on; a beat a cycle but for an item behind a gap of two frame beats or more, and one or two cycles
     at a frame's end.
 
     Members
     -------
-    i : In(stream.Signature(layouts.keystream_beat))
-    o : Out(stream.Signature(frame_keystream))
+    i : In(stream.Signature(layouts.aligned_beat))    aligned beats, `data` zero outside `mask`
+    o : Out(stream.Signature(overlay_beat))
     """
 
     def __init__(self, config: Config):
         self.config = config
         super().__init__({
-            "i": In(stream.Signature(layouts.keystream_beat(config))),
-            "o": Out(stream.Signature(frame_keystream(config))),
+            "i": In(stream.Signature(layouts.aligned_beat(config))),
+            "o": Out(stream.Signature(overlay_beat(config))),
         })  # fmt: skip
 
     def elaborate(self, platform):
@@ -43,17 +48,19 @@ class Dealign(wiring.Component):
         config = self.config
         width = config.width
 
-        # stage 1: rotate, and split at the frame's beat boundary
+        # stage 1: rotate, and split at the frame's beat boundary. A half is its data with its mask behind.
         valid = Signal()
         ready = Signal()
         end = Signal()
         beat = Signal(config.pointer_bits)
-        low, high = Signal(8 * width), Signal(8 * width)
+        low, high = Signal(9 * width), Signal(9 * width)
         rotated = Signal(8 * width)
+        mask = Signal(width)
         below = Signal(width)  # bytes that wrapped around: they belong to the next beat
         m.d.comb += [
             self.i.ready.eq(ready | ~valid),
             rotated.eq(rotate_left_bytes(self.i.p.data, self.i.p.rotate)),
+            mask.eq(rotate_left_bytes(self.i.p.mask, self.i.p.rotate, unit=1)),
             below.eq((Const(1, width) << self.i.p.rotate) - 1),
         ]
         with m.If(self.i.ready):
@@ -61,31 +68,35 @@ class Dealign(wiring.Component):
                 valid.eq(self.i.valid),
                 end.eq(self.i.p.end),
                 beat.eq(self.i.p.beat),
-                low.eq(rotated & ~byte_mask(below)),
-                high.eq(rotated & byte_mask(below)),
+                low.eq(Cat(rotated & ~byte_mask(below), mask & ~below)),
+                high.eq(Cat(rotated & byte_mask(below), mask & below)),
             ]
 
         # stage 2: two frame beats under construction
         empty = Signal(init=1)
         at = Signal(config.pointer_bits)  # the beat that `first` is of
-        first, second = Signal(8 * width), Signal(8 * width)
+        first, second = Signal(9 * width), Signal(9 * width)
         nothing = Const(-1, config.pointer_bits)
         ahead = Signal(config.pointer_bits)
         m.d.comb += ahead.eq(beat - at)
 
+        def holds(half):
+            return half[8 * width :] != 0
+
         def emit(*, last):
-            # Beat -1, from an aligned beat that starts before the frame, holds no keystream.
-            present = (first != 0) & ~at[-1]
+            # Beat -1, from an aligned beat that starts before the frame, holds nothing.
+            present = holds(first) & ~at[-1] & ~empty
             m.d.comb += [
                 self.o.p.end.eq(last),
-                self.o.p.beat.eq(Mux(present & ~empty, at, nothing)),
-                self.o.p.data.eq(Mux(present & ~empty, first, 0)),
+                self.o.p.beat.eq(Mux(present, at, nothing)),
+                self.o.p.data.eq(Mux(present, first[: 8 * width], 0)),
+                self.o.p.mask.eq(Mux(present, first[8 * width :], 0)),
                 self.o.valid.eq(last | present),
             ]
             return self.o.ready | ~self.o.valid
 
         with m.If(valid & end):
-            with m.If(~empty & (second != 0)):
+            with m.If(~empty & holds(second)):
                 with m.If(emit(last=0)):
                     m.d.sync += [first.eq(second), second.eq(0), at.eq(at + 1)]
             with m.Else():
@@ -107,6 +118,6 @@ class Dealign(wiring.Component):
                 with m.If(ahead == 1):
                     m.d.comb += ready.eq(1)
                     m.d.sync += [first.eq(second | low), second.eq(high)]
-                with m.Elif(second == 0):
+                with m.Elif(~holds(second)):
                     m.d.sync += at.eq(beat)
         return m

@@ -27,7 +27,7 @@ class Keystream(wiring.Component):
     Members
     -------
     i : In(stream.Signature(layouts.keystream_request))
-    o : Out(stream.Signature(layouts.keystream_beat))
+    o : Out(stream.Signature(layouts.aligned_beat))
     j0 : Out(stream.Signature(128))    E(J0), byte 0 in bits 7:0, of requests with a bit in `j0_lanes`
     keys : In(stream.Signature(layouts.key_operation))
     subkey : Out(stream.Signature(layouts.subkey_operation))    H of each key operation with `derive`
@@ -39,7 +39,7 @@ class Keystream(wiring.Component):
         self._config = config
         super().__init__({
             "i": In(stream.Signature(layouts.keystream_request(config))),
-            "o": Out(stream.Signature(layouts.keystream_beat(config))),
+            "o": Out(stream.Signature(layouts.aligned_beat(config))),
             "j0": Out(stream.Signature(128)),
             "keys": In(stream.Signature(layouts.key_operation(config))),
             "subkey": Out(stream.Signature(layouts.subkey_operation(config))),
@@ -135,7 +135,7 @@ class Keystream(wiring.Component):
 
         # out
         done = aes.o_tag
-        m.submodules.queue = queue = Queue(layouts.keystream_beat(config), depth=DEPTH)
+        m.submodules.queue = queue = Queue(layouts.aligned_beat(config), depth=DEPTH)
         m.submodules.j0_queue = j0_queue = Queue(128, depth=DEPTH)
         wiring.connect(m, queue.o, wiring.flipped(self.o))
         wiring.connect(m, j0_queue.o, wiring.flipped(self.j0))
@@ -148,6 +148,7 @@ class Keystream(wiring.Component):
             queue.i.p.end.eq(done.end),
             queue.i.p.rotate.eq(done.rotate),
             queue.i.p.beat.eq(done.beat),
+            queue.i.p.mask.eq(done.mask),
             queue.i.p.data.eq(
                 Cat(Mux(done.mask[k], aes.o[k // 16].word_select(k % 16, 8), 0) for k in range(config.width))
             ),

@@ -135,13 +135,14 @@ def keystream_request(config: Config):
     })  # fmt: skip
 
 
-def keystream_beat(config: Config):
-    """keystream -> release: aligned keystream, zero outside the mask."""
+def aligned_beat(config: Config):
+    """An aligned beat on its way back to the frame's grid: keystream -> release, and what else goes over a frame."""
     return data.StructLayout({
-        "end": 1,
-        "rotate": config.rotate_bits,
-        "beat": config.pointer_bits,
-        "data": 8 * config.width,
+        "end": 1,  # of a frame; nothing else then
+        "rotate": config.rotate_bits,  # byte 0 is byte `rotate` of frame beat `beat`
+        "beat": config.pointer_bits,  # relative to the frame's first beat, may be -1 modulo
+        "data": 8 * config.width,  # zero outside the mask
+        "mask": config.width,
     })  # fmt: skip
 
 
@@ -374,17 +375,6 @@ def seal_item(config: Config):
         "keep_sum": 1,
         "adopt": 1,
         "tx": tx_order(),
-    })  # fmt: skip
-
-
-def tx_patch(config: Config):
-    """seal -> finish: tag bytes at their place, as `keystream_beat` with a mask, and one with `end` per frame."""
-    return data.StructLayout({
-        "end": 1,
-        "rotate": config.rotate_bits,
-        "beat": config.pointer_bits,
-        "data": 8 * config.width,
-        "mask": config.width,
     })  # fmt: skip
 
 

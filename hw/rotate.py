@@ -12,10 +12,10 @@ def shift_right_bytes(value, amount, result_bytes: int):
     return value[: 8 * result_bytes]
 
 
-def rotate_left_bytes(value, amount):
-    """`value` rotated so that byte j goes to byte (j + amount) modulo its size (a power of two)."""
+def rotate_left_bytes(value, amount, unit: int = 8):
+    """`value` rotated so that byte j (of `unit` bits) goes to byte (j + amount) modulo its size (a power of two)."""
     for bit in range(len(amount)):
-        step = 8 << bit
+        step = unit << bit
         value = Mux(amount[bit], Cat(value[-step:], value[:-step]), value)
     return value
 

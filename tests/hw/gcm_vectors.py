@@ -91,7 +91,7 @@ class Rooms(wiring.Component):
             "keys": In(stream.Signature(layouts.key_operation(config))),
             "requests": In(stream.Signature(layouts.keystream_request(config))),
             "beats": In(stream.Signature(layouts.hash_beat(config))),
-            "keystream": Out(stream.Signature(layouts.keystream_beat(config))),
+            "keystream": Out(stream.Signature(layouts.aligned_beat(config))),
             "j0": Out(stream.Signature(128)),
             "hashes": Out(stream.Signature(128)),
         })  # fmt: skip
@@ -217,7 +217,7 @@ class Streams:
 
     def decrypted(self, keystream: list[int], j0: list[int], hashes: list[int]) -> list[bytes | None]:
         """What the rooms make of each vector: plaintext, or None if the sum of everything is not zero."""
-        layout = layouts.keystream_beat(self._config)
+        layout = layouts.aligned_beat(self._config)
         beats = [layout.from_bits(bits) for bits in keystream]
         for request, beat in zip(self.requests, beats, strict=True):
             where = (1, 0, 0) if request["end"] else (0, request["rotate"], request["beat"])

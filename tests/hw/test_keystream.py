@@ -40,7 +40,7 @@ class Scenario:
             layout = layouts.subkey_operation(config)
             self.subkeys.append(layout.const({"index": index, "subkey": subkey}).as_value().value)
 
-        layout = layouts.keystream_beat(config)
+        layout = layouts.aligned_beat(config)
         for _ in range(count):
             if rng.random() < 0.1:
                 self.requests.append({"end": 1, "index": 3, "mask": 1, "j0_lanes": 1, "rotate": 2, "beat": 1})
@@ -72,6 +72,7 @@ class Scenario:
             self.requests.append(request)
             self.keystream.append(layout.const({
                 "end": 0, "rotate": request["rotate"], "beat": request["beat"], "data": little(expected),
+                "mask": request["mask"],
             }).as_value().value)  # fmt: skip
 
     async def feed(self, ctx):

@@ -31,13 +31,16 @@ def aligned(keystream: bytes, covered: list[tuple[int, int, int, int]], config: 
         for number in range(plan["beats"]):
             start = plan["start"] + number * width
             part = bytearray(width)
+            mask = 0
             for j in range(width):
                 if position <= start + j < position + min(count, body + 16 - first):
                     part[j] = keystream[start + j]
+                    mask |= 1 << j
             yield {
                 "rotate": start % width,
                 "beat": (start // width) % (1 << config.pointer_bits),
                 "data": int.from_bytes(part, "little"),
+                "mask": mask,
             }
     yield {"end": 1}
 

@@ -1,0 +1,64 @@
+"""What goes over a frame on its way out, kept until the frame may go."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw import layouts
+from hw.config import Config
+from hw.dealign import Dealign, overlay_beat
+from hw.stream import Queue
+from model.contract import MAX_FRAME
+
+
+class Overlay(wiring.Component):
+    """Pairs a frame's beats with aligned items that came before or come beside them.
+
+    Contract: holds what a whole frame of MAX_FRAME bytes needs, so its source never waits for a decision that
+    waits for it. Items for beats a frame does not have (it was cut short) are thrown away behind its end.
+
+    Members
+    -------
+    i : In(stream.Signature(layouts.aligned_beat))    aligned items, and an end for each frame
+    known : Out(1)           what goes over the frame's next beat is known
+    data, mask : Out         it, in the frame's grid; zero outside `mask`
+    go : In(1)               the beat passes; only while `known`
+    last : In(1)             it is the frame's last one
+    """
+
+    def __init__(self, config: Config):
+        self.config = config
+        super().__init__({
+            "i": In(stream.Signature(layouts.aligned_beat(config))),
+            "known": Out(1),
+            "data": Out(8 * config.width),
+            "mask": Out(config.width),
+            "go": In(1),
+            "last": In(1),
+        })  # fmt: skip
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+        m.submodules.dealign = dealign = Dealign(config)
+        depth = MAX_FRAME // config.width + 64
+        m.submodules.queue = queue = Queue(overlay_beat(config), depth=depth, buffered=True)
+        wiring.connect(m, wiring.flipped(self.i), dealign.i)
+        wiring.connect(m, dealign.o, queue.i)
+
+        head = queue.o.p
+        number = Signal(config.pointer_bits)  # beat of the frame
+        past_end = Signal()  # the frame is out, items for bytes it never had are not
+        hit = Signal()
+        m.d.comb += [
+            hit.eq(queue.o.valid & (head.beat == number)),
+            self.known.eq(queue.o.valid & ~past_end),
+            self.data.eq(Mux(hit, head.data, 0)),
+            self.mask.eq(Mux(hit, head.mask, 0)),
+            queue.o.ready.eq(past_end | (self.go & Mux(head.end, self.last, hit))),
+        ]
+        with m.If(self.go):
+            m.d.sync += [number.eq(Mux(self.last, 0, number + 1)), past_end.eq(self.last & ~head.end)]
+        with m.Elif(past_end & queue.o.valid & head.end):
+            m.d.sync += past_end.eq(0)
+        return m
