@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
 from model.commands import Command, Delivery, Response
+from model.tx_commands import Sent
 
 
 @dataclass(frozen=True)
@@ -49,24 +50,38 @@ def compare_deliveries(packet: int | None, expected: Delivery, got: Delivery) ->
             [f.name for f in fields(expected.descriptor)],
         )
     )
-    if expected.frame != got.frame:
-        if len(expected.frame) != len(got.frame):
-            lengths = str(len(expected.frame)), str(len(got.frame))
-            found.append(Mismatch(packet, "frame", "length", *lengths))
-        for at, (ours, theirs) in enumerate(zip(expected.frame, got.frame, strict=False)):
-            if ours != theirs:
-                found.append(
-                    Mismatch(
-                        packet,
-                        "frame",
-                        "data",
-                        expected.frame[at : at + 8].hex(" "),
-                        got.frame[at : at + 8].hex(" "),
-                        at,
-                    )
-                )
-                break
+    return found + compare_frames(packet, "frame", expected.frame, got.frame)
+
+
+def compare_frames(packet: int | None, where: str, expected: bytes, got: bytes) -> list[Mismatch]:
+    """Length and the first byte that differ."""
+    found: list[Mismatch] = []
+    if len(expected) != len(got):
+        found.append(Mismatch(packet, where, "length", str(len(expected)), str(len(got))))
+    at = next((i for i, (ours, theirs) in enumerate(zip(expected, got, strict=False)) if ours != theirs), None)
+    if at is not None:
+        found.append(Mismatch(packet, where, "data", expected[at : at + 8].hex(" "), got[at : at + 8].hex(" "), at))
     return found
+
+
+def compare_sent(packet: int | None, kind: str, expected: list[Sent], got: list[Sent]) -> list[Mismatch]:
+    """Every difference of what one frame of `kind` led to: completions, and what left."""
+    found: list[Mismatch] = []
+    if len(expected) != len(got):
+        found.append(Mismatch(packet, f"{kind} frame", "segments", str(len(expected)), str(len(got))))
+    for number, (ours, theirs) in enumerate(zip(expected, got, strict=False)):
+        which = f"{kind} frame" + (f", segment {number}" if len(expected) > 1 else "")
+        found += _fields(packet, f"completion of {which}", ours, theirs, ["status", "handle"])
+        if ours.frame is None or theirs.frame is None:
+            if ours.frame is not theirs.frame:
+                found.append(Mismatch(packet, which, "sent", _size(ours.frame), _size(theirs.frame)))
+        else:
+            found += compare_frames(packet, which, ours.frame, theirs.frame)
+    return found
+
+
+def _size(frame: bytes | None) -> str:
+    return "nothing" if frame is None else f"{len(frame)} bytes"
 
 
 def compare_responses(packet: int | None, command: Command, expected: Response, got: Response) -> list[Mismatch]:

@@ -4,6 +4,7 @@ from sim.engine.base import BatchResult, Engine, Event, make_engine
 from sim.engine.bench import Progress, SimulationError, SimulationStalled, Waveform
 from sim.engine.component import ENGINES, ComponentEngine, ComponentResult
 from sim.engine.toolchain import BuildError
+from sim.engine.tx import TxBatchResult, TxEngine, make_tx_engine
 
 __all__ = [
     "ENGINES",
@@ -16,6 +17,9 @@ __all__ = [
     "Progress",
     "SimulationError",
     "SimulationStalled",
+    "TxBatchResult",
+    "TxEngine",
     "Waveform",
     "make_engine",
+    "make_tx_engine",
 ]

@@ -21,7 +21,8 @@ from model.commands import (
     Seed,
     TrackerState,
 )
-from model.contract import Checksum, Opcode, Result, Status
+from model.contract import Checksum, Opcode, Result, Status, TxStatus
+from model.tx_commands import TxRequest
 from sim.engine.bench import SimulationError, Words, from_words, to_words
 
 
@@ -109,10 +110,10 @@ def decode_responses(items: Words, commands: Sequence[Command]) -> list[Response
     return responses
 
 
-def encode_frames(frames: Sequence[bytes], config: Config) -> Words:
-    """Frames to beats of `layouts.beat`."""
+def encode_frames(frames: Sequence[bytes], config: Config, more_bits: int = 0) -> Words:
+    """Frames to beats of `layouts.beat`, with room for `more_bits` behind."""
     width = config.width
-    words = (9 * width + 1 + 31) // 32
+    words = (9 * width + 1 + more_bits + 31) // 32
     lengths = np.fromiter((len(f) for f in frames), dtype=np.int64, count=len(frames))
     if np.any(lengths == 0):
         raise ValueError(f"frame {int(np.argmin(lengths))} is empty")
@@ -127,6 +128,41 @@ def encode_frames(frames: Sequence[bytes], config: Config) -> Words:
     raw[ends, width:keep_end] = _keeps(width)[(lengths - 1) % width + 1]
     raw[ends, keep_end] = 1
     return raw.view("<u4")
+
+
+def encode_tx_frames(frames: Sequence[bytes], requests: Sequence[TxRequest], config: Config) -> Words:
+    """Frames and their requests to beats of `layouts.tx_beat`."""
+    layout: Any = layouts.tx_request()
+    beats = encode_frames(frames, config, layout.size)
+    # The request follows `last`, which is bit 0 of its byte.
+    size = layout.size // 8 + 1
+    rows = [_pack(layout, request_fields(r)) << 1 for r in requests]
+    raw = beats.view(np.uint8)
+    start = 9 * config.width // 8
+    per_frame = [-(-len(f) // config.width) for f in frames]
+    packed = np.frombuffer(b"".join(r.to_bytes(size, "little") for r in rows), dtype=np.uint8).reshape(-1, size)
+    raw[:, start : start + size] |= np.repeat(packed, per_frame, axis=0)
+    return beats
+
+
+def request_fields(request: TxRequest) -> dict[str, int]:
+    """Fields of `layouts.tx_request`."""
+    return {
+        "kind": request.kind,
+        "handle": request.handle,
+        "adopt": request.adopt,
+        "segment_size": request.segment_size,
+        "record_seq": request.record_seq,
+        "record_number": request.record_number,
+        "header": _bytes(request.header),
+    }
+
+
+def decode_completions(items: Words) -> list[tuple[TxStatus, int]]:
+    """Status and handle of each completion."""
+    layout: Any = layouts.tx_completion()
+    found = [_unpack(layout, value) for value in from_words(items)]
+    return [(TxStatus(f["status"]), f["handle"]) for f in found]
 
 
 def _keeps(width: int) -> npt.NDArray[np.uint8]:
@@ -145,8 +181,19 @@ class OutputFrames:
     last: npt.NDArray[np.int64]
 
 
-def decode_frames(items: Words, config: Config) -> OutputFrames:
-    """Beats of `layouts.output_beat` to frames; raises SimulationError where they break the rules of a frame."""
+@dataclass(frozen=True)
+class _Beats:
+    """Whole frames in an array of beats: `raw` its bytes, `first`, `last` and `number` by frame and beat."""
+
+    frames: list[bytes]
+    raw: npt.NDArray[np.uint8]
+    first: npt.NDArray[np.int64]
+    last: npt.NDArray[np.int64]
+    number: npt.NDArray[np.int64]
+
+
+def _beats(items: Words, config: Config) -> _Beats:
+    """Beats to frames; raises SimulationError where they break the rules of a frame."""
     width = config.width
     raw = np.ascontiguousarray(items).view(np.uint8)
     keep_end = width + width // 8
@@ -163,6 +210,22 @@ def decode_frames(items: Words, config: Config) -> OutputFrames:
     if bad.any():
         beat = int(np.argmax(bad))
         raise SimulationError(f"frame {number[beat]}: keep of beat {beat - first[number[beat]]} is not contiguous")
+    data = np.ascontiguousarray(raw[:, :width]).tobytes()
+    starts = (first * width).tolist()
+    ends = (last * width + sizes[last]).tolist()
+    return _Beats([data[a:b] for a, b in zip(starts, ends, strict=True)], raw, first, last, number)
+
+
+def decode_wire(items: Words, config: Config) -> tuple[list[bytes], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Beats of `layouts.beat` to whole frames, and the numbers of their first and last beats."""
+    beats = _beats(items, config)
+    return beats.frames, beats.first, beats.last
+
+
+def decode_frames(items: Words, config: Config) -> OutputFrames:
+    """Beats of `layouts.output_beat` to frames; raises SimulationError where they break the rules of a frame."""
+    beats = _beats(items, config)
+    raw, first, number = beats.raw, beats.first, beats.number
     field: Any = layouts.output_beat(config)["descriptor"]
     bits = np.zeros((len(raw), 8), dtype=np.uint8)
     start, shift = divmod(field.offset, 8)
@@ -172,16 +235,12 @@ def decode_frames(items: Words, config: Config) -> OutputFrames:
     changed = words != words[first[number]] if len(words) else np.zeros(0, bool)
     if changed.any():
         raise SimulationError(f"frame {number[int(np.argmax(changed))]}: the descriptor changes within the frame")
-
-    data = np.ascontiguousarray(raw[:, :width]).tobytes()
-    starts = (first * width).tolist()
-    ends = (last * width + sizes[last]).tolist()
     known: dict[int, Descriptor] = {}
     return OutputFrames(
-        frames=[data[a:b] for a, b in zip(starts, ends, strict=True)],
+        frames=beats.frames,
         descriptors=[_descriptor(w, known) for w in words[first].tolist()],
         first=first,
-        last=last,
+        last=beats.last,
     )
 
 
