@@ -67,6 +67,7 @@ class Seal(wiring.Component):
         new_total = Signal(128)
         tag = Signal(128)
         mask = Signal(16)
+        tag_bytes = Signal(128)  # those of the fragment
         tag_sum = Signal(16)  # of the frame's tag bytes
         words = Signal(16)
         m.d.comb += [
@@ -75,13 +76,14 @@ class Seal(wiring.Component):
             new_total.eq(Mux(item.continues, sum_read.data, 0) ^ self.hash.p ^ Mux(item.has_j0, self.j0.p, 0)),
             tag.eq(Mux(item.blind, ring_read.data, new_total)),
             mask.eq(((1 << item.tag_end) - 1) & ~((1 << item.tag_first) - 1)),
-            words.eq(folded(word_sum(tag & byte_mask(mask)))),
+            tag_bytes.eq(tag & byte_mask(mask)),
+            words.eq(folded(word_sum(tag_bytes))),
             pending_write.addr.eq(slot),
             pending_write.data.eq(new_total),
             self.patches.p.end.eq(item.end),
             self.patches.p.rotate.eq(item.tag_position),
             self.patches.p.beat.eq(item.tag_position.as_signed() >> config.rotate_bits),
-            self.patches.p.data.eq(tag),
+            self.patches.p.data.eq(tag_bytes),
             self.patches.p.mask.eq(Mux(item.end, 0, mask)),
             order.status.eq(item.tx.status),
             order.handle.eq(item.tx.handle),

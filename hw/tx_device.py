@@ -104,6 +104,7 @@ class TxDevice(wiring.Component):
             beat.ready.eq(ingress.i.ready & room),
             requests.i.p.eq(beat.p.request),
             requests.i.valid.eq(transfer & first),
+            control.powers_done.eq(ghash.done),
             control.entered.eq(track.i.valid & track.i.ready),
             control.left.eq(finish.left),
             control.status.eq(finish.counted.status),
