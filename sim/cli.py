@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
+from driver.tx_context import TxResync
 from hw.config import Config
 from sim.capture import Capture, read_capture
 from sim.connections import follow
@@ -18,11 +19,12 @@ from sim.secrets import KeyLog
 EQUAL, DIFFERENT, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 SIM_DESCRIPTION = """\
-Receive a packet capture in a simulated TLS-offload NIC.
+Receive and send a packet capture in a simulated TLS-offload NIC.
 
-Finds the TLS connections of the capture, installs their receive keys as Linux would, and sends every packet that
-arrives at the host through the RTL device. What comes out is compared bit for bit with a golden model, and what
-applications read with what they read without any offload.
+Finds the TLS connections of the capture, installs their keys as Linux would, and sends every packet that arrives at
+the host through the RTL device. What comes out is compared bit for bit with a golden model, and what applications read
+with what they read without any offload. What the host sent is put back to plaintext and sent again through the
+transmit device: the wire must come out as it was captured.
 """
 
 SIM_EXAMPLES = """\
@@ -32,6 +34,7 @@ examples:
   ktls-nic sim session.pcap --engine model          the golden model alone, in a moment
   ktls-nic sim session.pcap --width 64 --backpressure 0.3 --seed 7
   ktls-nic sim session.pcap --host 10.0.0.2         the NIC of the other side
+  ktls-nic sim session.pcap --direction tx --tx-resync rebuild
   ktls-nic sim session.pcap --report out/           a page with the picture of each stream
   ktls-nic sim session.pcap --out received.pcapng   for Wireshark: what the host gets, with comments
   ktls-nic sim session.pcap --json - | jq .connections
@@ -64,7 +67,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     sim = commands.add_parser(
         "sim",
-        help="receive a capture in the simulated device and compare",
+        help="receive and send a capture in the simulated device and compare",
         description=SIM_DESCRIPTION,
         epilog=SIM_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -83,6 +86,19 @@ def build_parser() -> argparse.ArgumentParser:
         help="address whose NIC is simulated; default: the side that opened the connections",
     )
     sim.add_argument(
+        "--direction",
+        choices=("rx", "tx", "both"),
+        default="both",
+        help="what the host receives, what it sends, or both, one after the other (default)",
+    )
+    sim.add_argument(
+        "--tx-resync",
+        choices=[mechanism.value for mechanism in TxResync],
+        default=TxResync.PREFIX.value,
+        help="how packets sent out of order are encrypted: rebuild (the record's preceding bytes go to the device "
+        "again), next-record (software encrypts them), prefix (the device starts in the middle of the record; default)",
+    )
+    sim.add_argument(
         "--engine",
         choices=("auto", "compiled", "pysim", "model"),
         default="auto",
@@ -95,14 +111,14 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="P",
         type=_probability,
         default=0.0,
-        help="probability, each cycle, that the host does not take a beat (default 0)",
+        help="probability, each cycle, that the side a device gives to does not take a beat (default 0)",
     )
     sim.add_argument(
         "--idle",
         metavar="P",
         type=_probability,
         default=0.0,
-        help="probability, each cycle, that the wire does not offer a beat (default 0)",
+        help="probability, each cycle, that the side a device takes from does not offer a beat (default 0)",
     )
     sim.add_argument("--seed", metavar="N", type=int, default=1, help="of idle, backpressure and hash key (default 1)")
     sim.add_argument("--json", metavar="FILE", help="write the results as JSON, '-' for standard output")
@@ -185,9 +201,11 @@ def main(argv: list[str] | None = None) -> int:
 def run_sim(args: argparse.Namespace) -> int:
     from sim.annotate import write_annotated
     from sim.console import progress_bars, show
+    from sim.replay import Settings
     from sim.report import write_report
-    from sim.run import Settings, run
+    from sim.run import not_received, run
     from sim.summary import summarize
+    from sim.tx_run import run_tx
 
     out, err = Console(), Console(stderr=True)
     config = _config(args)
@@ -202,7 +220,13 @@ def run_sim(args: argparse.Namespace) -> int:
     with progress_bars(err) as progress:
         total = len(capture.packets)
         followed = follow(capture, key_log, args.host, lambda done: progress("finding connections", done, total))
-        outcome = run(followed, settings, lambda: _make_engine(engine, config, progress), progress)
+        if args.direction == "tx":
+            outcome = not_received(followed, settings)
+        else:
+            outcome = run(followed, settings, lambda: _make_engine(engine, config, progress), progress)
+        if args.direction != "rx":
+            resync = TxResync(args.tx_resync)
+            outcome.tx = run_tx(followed, settings, resync, lambda: _make_tx_engine(engine, config, progress), progress)
 
     if args.out:
         write_annotated(outcome, args.out, key_text)
@@ -227,6 +251,12 @@ def _problem(capture: Capture, outcome: Any) -> str:
     """What of the input kept the run from saying all it was asked for."""
     if capture.truncated:
         return f"{capture.truncated}; the packets in front of it were run"
+    if not outcome.receives:
+        if any(s.understood for s in outcome.tx.sockets.values()):
+            return ""
+        reasons = sorted({s.reason for s in outcome.tx.sockets.values()})
+        why = "; ".join(reasons) if reasons else "there is no TCP connection of this host in it"
+        return f"{capture.path}: nothing the host sends could be read: {why}"
     if any(s.read for s in outcome.sockets):
         return ""
     reasons = sorted({s.reason or f"the keys do not fit ({s.receiver.reason})" for s in outcome.sockets})
@@ -262,10 +292,22 @@ def _resolve(engine: str) -> str:
 
 
 def _make_engine(name: str, config: Config, progress: Any) -> Any:
-    from sim.engine import BuildError, make_engine
+    from sim.engine import make_engine
+
+    return _built(make_engine, name, config, progress)
+
+
+def _make_tx_engine(name: str, config: Config, progress: Any) -> Any:
+    from sim.engine import make_tx_engine
+
+    return _built(make_tx_engine, name, config, progress)
+
+
+def _built(make: Any, name: str, config: Config, progress: Any) -> Any:
+    from sim.engine import BuildError
 
     try:
-        return make_engine(name, config, progress=lambda stage, share: progress(stage, round(share * 100), 100))
+        return make(name, config, progress=lambda stage, share: progress(stage, round(share * 100), 100))
     except BuildError as e:
         raise InputError(str(e)) from None
 

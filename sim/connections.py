@@ -254,10 +254,10 @@ class _Follower:
         start, keys = handshake.start(role), handshake.keys(role)
         if start is None or keys is None:
             connection.tx_reason = self._why_not(start, role)
-        elif keys.aead is not Aead.AES_GCM:
+            return
+        connection.transmission = Transmission(self.streams[role].seq(start), handshake.number(role), keys)
+        if keys.aead is not Aead.AES_GCM:
             connection.tx_reason = f"cipher {connection.cipher} is not AES-GCM"
-        else:
-            connection.transmission = Transmission(self.streams[role].seq(start), handshake.number(role), keys)
 
     def _why_not(self, start: int | None, sender: str) -> str:
         handshake = self.handshake

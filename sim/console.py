@@ -1,6 +1,6 @@
 """The terminal: progress while it works, the table of connections, the verdict."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from typing import Any
 
@@ -39,12 +39,17 @@ def show(outcome: Outcome, console: Console) -> None:
     summary = summarize(outcome)
     for warning in summary["warnings"]:
         console.print(f"[yellow]note:[/] {escape(warning)}", highlight=False)
-    console.print(_table(summary))
+    if outcome.receives:
+        console.print(_table(summary))
+    if outcome.tx:
+        console.print(*([""] if outcome.receives else []), _tx_table(summary), sep="\n")
     left_out = len(summary["connections"]) - MAX_ROWS
     if left_out > 0:
         console.print(f"... and {left_out} connections more: --json or --report has all of them")
     if summary["cycles"]:
-        rate = outcome.payload_bytes / outcome.simulation_seconds if outcome.simulation_seconds else 0
+        halves = (outcome, outcome.tx) if outcome.tx else (outcome,)
+        seconds = sum(h.simulation_seconds for h in halves)
+        rate = summary["packets"]["bytes"] / seconds if seconds else 0
         console.print(
             f"{summary['engine']}: {summary['cycles']:,} cycles, {summary['cycles_per_second']:,.0f} cycles/s, "
             f"{rate:,.0f} bytes of capture/s",
@@ -52,9 +57,9 @@ def show(outcome: Outcome, console: Console) -> None:
         )
     for mismatch in summary["mismatches"]:
         console.print(f"[red]{escape(mismatch)}[/]", highlight=False)
-    if outcome.waveform:
-        console.print(f"waveform of the failing stretch: {escape(str(outcome.waveform))}", highlight=False)
-    if outcome.failing_batch_seed is not None:
+    if summary["waveform"]:
+        console.print(f"waveform of the failing stretch: {escape(summary['waveform'])}", highlight=False)
+    if any(h.failing_batch_seed is not None for h in (outcome, outcome.tx) if h):
         console.print(f"again with: --seed {outcome.settings.seed}", highlight=False)
     colour = (
         "bold red" if not outcome.equal else "bold green" if verdict(outcome).startswith("EQUAL") else "bold yellow"
@@ -73,16 +78,8 @@ def _table(summary: dict[str, Any]) -> Table:
     table.add_column("application\nbytes", justify="right", no_wrap=True)
     for c in summary["connections"][:MAX_ROWS]:
         rx = c["rx"]
-        names = (c["client"], "> " + c["server"])
-        name = (" " if sum(map(len, names)) < NARROW_NAMES else "\n").join(names)
-        cipher = c["cipher"].removeprefix("TLS_")
-        said = " ".join(s for s in (c["version"], cipher) if s)
-        told = "; ".join(s for s in (c["reason"], c["error"], c["note"]) if s)
-        lines = [escape(name), *([f"  [dim]{said}[/]"] if said else [])]
-        if told:
-            lines.append(f"  [yellow]{escape(told)}[/]")
         table.add_row(
-            "\n".join(lines),
+            _name(c, (c["reason"], c["error"], c["note"])),
             "[green]yes[/]" if c["offloaded"] else "[yellow]no[/]",
             f"{rx['packets_decrypted']}/{rx['packets']}",
             f"{rx['records_offloaded']}/{rx['records_mixed']}/{rx['records_software']}",
@@ -90,6 +87,40 @@ def _table(summary: dict[str, Any]) -> Table:
             f"{rx['application_bytes']:,}",
         )
     return table
+
+
+def _tx_table(summary: dict[str, Any]) -> Table:
+    """The same for what the host sent."""
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    table.add_column("what the host sent", overflow="fold", ratio=1)
+    table.add_column("off-\nload", no_wrap=True)
+    table.add_column("packets\nencrypted", justify="right", no_wrap=True)
+    table.add_column("as on\nwire", justify="right", no_wrap=True)
+    table.add_column("out of order\n/sw/dropped", justify="right", no_wrap=True)
+    table.add_column("replayed\nbytes", justify="right", no_wrap=True)
+    for c in summary["connections"][:MAX_ROWS]:
+        tx = c["tx"]
+        table.add_row(
+            _name(c, (c["tx_reason"],), cipher=not c["rx"]),
+            "[green]yes[/]" if c["tx_offloaded"] else "[yellow]no[/]",
+            f"{tx['packets_encrypted']}/{tx['packets']}",
+            str(tx["wire_identical"]) + (f" [red]not {tx['wire_mismatches']}[/]" if tx["wire_mismatches"] else ""),
+            f"{tx['out_of_order']}/{tx['fallback']}/{tx['dropped']}",
+            f"{tx['replayed_bytes']:,}",
+        )
+    return table
+
+
+def _name(connection: dict[str, Any], remarks: Iterable[str], cipher: bool = True) -> str:
+    """Addresses, version and cipher, and what is to be said: a line or two each."""
+    names = (connection["client"], "> " + connection["server"])
+    name = (" " if sum(map(len, names)) < NARROW_NAMES else "\n").join(names)
+    said = " ".join(s for s in (connection["version"], connection["cipher"].removeprefix("TLS_")) if s)
+    told = "; ".join(s for s in remarks if s)
+    lines = [escape(name), *([f"  [dim]{said}[/]"] if said and cipher else [])]
+    if told:
+        lines.append(f"  [yellow]{escape(told)}[/]")
+    return "\n".join(lines)
 
 
 def show_rows(rows: list[Row], console: Console) -> None:

@@ -12,6 +12,7 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from driver.netdev import NetDevice, Received
@@ -65,10 +66,24 @@ class Outcome(Replayed):
         return self.mismatches + (self.tx.mismatches if self.tx else [])
 
     @property
+    def direction(self) -> str:
+        """ "rx", "tx" or "both"."""
+        if self.tx is None:
+            return "rx"
+        return "both" if self.receives else "tx"
+
+    @property
+    def all_cycles(self) -> int:
+        return self.cycles + (self.tx.cycles if self.tx else 0)
+
+    @property
     def cycles_per_second(self) -> float:
-        parts = (self, self.tx) if self.tx else (self,)
-        seconds = sum(p.simulation_seconds for p in parts)
-        return sum(p.cycles for p in parts) / seconds if seconds else 0.0
+        seconds = self.simulation_seconds + (self.tx.simulation_seconds if self.tx else 0)
+        return self.all_cycles / seconds if seconds else 0.0
+
+    @property
+    def any_waveform(self) -> Path | None:
+        return self.waveform or (self.tx.waveform if self.tx else None)
 
     @property
     def records(self) -> dict[Handling, int]:

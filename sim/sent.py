@@ -116,7 +116,7 @@ def sent_streams(followed: Followed, seed: int) -> tuple[dict[Connection, SentSt
     streams: dict[Connection, SentStream] = {}
     reasons: dict[Connection, str] = {}
     for number, (connection, own) in enumerate(pieces.items()):
-        if connection.transmission is None:
+        if connection.tx_reason:
             reasons[connection] = connection.tx_reason
             continue
         found = _offloadable(connection, own, random.Random(seed * 65537 + number))

@@ -90,6 +90,11 @@ class TxSocket:
         self.sk = Sock(self.connection.peer, self.connection.host)
 
     @property
+    def understood(self) -> bool:
+        """Its keys fit, whether the device knows the cipher or not."""
+        return self.stream is not None or (self.connection.transmission is not None and bool(self.connection.tx_reason))
+
+    @property
     def packets_encrypted(self) -> int:
         """By the device."""
         return sum(self.ways[way] for way in (Way.STREAM, Way.REBUILT, Way.PREFIXED))

@@ -7,27 +7,46 @@ from sim.run import Outcome
 
 def verdict(outcome: Outcome) -> str:
     """One line: what was compared with what, and how it came out."""
-    settings = outcome.settings
     if not outcome.equal:
-        first = str(outcome.mismatches[0])
-        more = len(outcome.mismatches) - 1
-        return f"DIFFERENT: {first}" + (f" (and {more} more)" if more else "")
-    if settings.engine == "model":
-        compared = f"golden model only (no RTL), {outcome.packets} packets"
-    else:
-        compared = (
-            f"all {outcome.compared} packets, descriptors, answers and counters of the RTL "
-            f"(W={settings.config.width}) equal the golden model's"
+        mismatches = outcome.all_mismatches
+        more = len(mismatches) - 1
+        return f"DIFFERENT: {mismatches[0]}" + (f" (and {more} more)" if more else "")
+    said = [_compared(outcome)]
+    found = True
+    word = "NOTHING READ"
+    if outcome.receives:
+        read = [s for s in outcome.sockets if s.read]
+        found = bool(read)
+        said.append(
+            f"applications of {len(read)} connection{'s' if len(read) != 1 else ''} read the same with offload and in "
+            "software"
+            if read
+            else "no connection could be read"
         )
-    read = [s for s in outcome.sockets if s.read]
-    same = (
-        f"applications of {len(read)} connection{'s' if len(read) != 1 else ''} read the same with offload and in "
-        "software"
-        if read
-        else "no connection could be read"
-    )
-    wire = f"; {outcome.reencrypted} decrypted packets encrypt back to the wire" if outcome.reencrypted else ""
-    return f"{'EQUAL' if read else 'NOTHING READ'}: {compared}; {same}{wire}"
+        if outcome.reencrypted:
+            said[-1] += f"; {outcome.reencrypted} decrypted packets encrypt back to the wire"
+    if outcome.tx:
+        encrypted = sum(s.packets_encrypted for s in outcome.tx.sockets.values())
+        if not outcome.receives:
+            found, word = bool(encrypted), "NOTHING ENCRYPTED"
+        said.append(
+            f"all {outcome.tx.packets} packets sent are on the wire as they were captured, {encrypted} of them "
+            "encrypted by the device"
+        )
+    return f"{'EQUAL' if found else word}: {'; '.join(said)}"
+
+
+def _compared(outcome: Outcome) -> str:
+    settings, tx = outcome.settings, outcome.tx
+    counts = {"rx": f"{outcome.packets} packets"}
+    if tx:
+        counts["tx"] = f"{tx.packets} packets sent"
+        counts["both"] = f"{outcome.packets} packets received and {tx.packets} sent"
+    which = counts[outcome.direction]
+    if settings.engine == "model":
+        return f"golden model only (no RTL), {which}"
+    what = {"rx": "descriptors", "tx": "completions", "both": "descriptors, completions"}[outcome.direction]
+    return f"all {which}, {what}, answers and counters of the RTL (W={settings.config.width}) equal the golden model's"
 
 
 def offload_text(connection: dict[str, Any]) -> str:
@@ -37,3 +56,8 @@ def offload_text(connection: dict[str, Any]) -> str:
         if connection[key]:
             text += f"; {connection[key]}"
     return text
+
+
+def tx_offload_text(connection: dict[str, Any]) -> str:
+    """The same for what the host sends."""
+    return "yes" if connection["tx_offloaded"] else f"no: {connection['tx_reason']}"
