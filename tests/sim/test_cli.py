@@ -79,7 +79,7 @@ def test_json_is_described(tmp_path):
         if isinstance(value, dict):
             for key, inner in value.items():
                 yield key
-                if key not in ("device_counters",):
+                if key not in ("device_counters", "tx_device_counters"):
                     yield from names(inner)
         elif isinstance(value, list):
             for inner in value:
@@ -218,7 +218,7 @@ def test_difference_is_exit_status_1(monkeypatch, capsys, tmp_path):
 
     monkeypatch.setattr("sim.cli._make_engine", lambda name, config, progress: GoldenEngine(config, flip))
     report = tmp_path / "r"
-    assert main(["sim", str(CLEAN), "--engine", "pysim", "--report", str(report)]) == 1
+    assert main(["sim", str(CLEAN), "--direction", "rx", "--engine", "pysim", "--report", str(report)]) == 1
     out = capsys.readouterr().out.replace("\n", " ")
     assert "DIFFERENT: packet " in out and "waveform of the failing stretch: " in out and "--seed 1" in out
     assert "Differences" in (report / "index.html").read_text()
