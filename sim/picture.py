@@ -1,18 +1,15 @@
 """The picture of a stream along its sequence numbers, as SVG.
 
-As the kernel document draws it: decrypted segments green, raw ones blue, record starts red. The stream is cut into
-bands, read like lines of text; x is the sequence number. In a band the upper lane holds what arrived in order, so it
-shows holes; what arrived late or again stands in the lanes below, in order of arrival. The strip under a band tells
-what each record cost the stack. Above the bands an overview shows all packets, y being the order of arrival.
+As the kernel document draws it: packets the device handled green, others blue, record starts red. The stream is cut
+into bands, read like lines of text; x is the sequence number. In a band the upper lane holds what came in order, so it
+shows holes; what came late or again stands in the lanes below, in order. The strip under a band tells what each record
+cost the stack. Above the bands an overview shows all packets, y being their order.
 """
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
+from dataclasses import dataclass
 from html import escape
-
-from model.contract import Status
-from model.ktls import Handling
-from sim.annotate import MEANING
-from sim.placement import Placed, RecordMap
 
 WIDTH = 1120
 LANE, GAP, STRIP = 16, 3, 4
@@ -23,27 +20,46 @@ LABEL_WIDTH = 22
 MAX_BANDS = 120
 MAX_OVERVIEW = 6000
 
-HANDLING_CLASS = {Handling.OFFLOADED: "offloaded", Handling.MIXED: "mixed", Handling.SOFTWARE: "software"}
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A packet at bytes [start, end) of its stream. `kind` is a class of the style sheet."""
+
+    packet: int
+    start: int
+    end: int
+    kind: str
+    ordinary: bool
+    """Left out first where there are too many."""
+    title: str
 
 
-def _class(placed: Placed) -> str:
-    if placed.received.decrypted:
-        return "dec"
-    if placed.status is Status.BAD_CHECKSUM:
-        return "bad"
-    return "pre" if placed.before_keys else "raw"
+@dataclass(frozen=True, slots=True)
+class Strip:
+    """A record at bytes [start, end); `kind` is a class of the style sheet, empty: no strip is drawn."""
+
+    start: int
+    end: int
+    kind: str
+    title: str
 
 
-def _title(placed: Placed, records: RecordMap) -> str:
-    status = placed.status
-    what = f"{status.name}: {MEANING[status]}" if status is not None else "too long for the device"
-    if placed.before_keys:
-        what = "before the keys were installed"
-    touched = records.touched(placed.start, placed.end)
-    which = f"record {touched[0].number}" if len(touched) == 1 else ""
-    if len(touched) > 1:
-        which = f"records {touched[0].number} to {touched[-1].number}"
-    return escape(f"packet {placed.packet}, bytes {placed.start} to {placed.end}\n{what}\n{which}".rstrip())
+class Strips:
+    """The records of a stream, in order."""
+
+    def __init__(self, records: list[Strip]):
+        self._records = records
+        self._starts = [r.start for r in records]
+        self.end = records[-1].end if records else 0
+
+    def within(self, start: int, end: int) -> list[Strip]:
+        """Records with bytes in [start, end)."""
+        first = max(bisect_right(self._starts, start) - 1, 0)
+        return [r for r in self._records[first : bisect_left(self._starts, end)] if r.end > start]
+
+    def beginning(self, start: int, end: int) -> list[int]:
+        """Places in [start, end) where a record begins."""
+        return self._starts[bisect_left(self._starts, start) : bisect_left(self._starts, end)]
 
 
 def _rect(x: float, y: float, width: float, height: float, kind: str, title: str = "") -> str:
@@ -53,8 +69,8 @@ def _rect(x: float, y: float, width: float, height: float, kind: str, title: str
     )
 
 
-def overview(placed: list[Placed], records: RecordMap) -> str:
-    """All packets: x the place in the stream, y the order of arrival. Retransmissions leave the diagonal."""
+def overview(placed: list[Box], records: Strips) -> str:
+    """All packets: x the place in the stream, y their order. Retransmissions leave the diagonal."""
     if not placed:
         return ""
     low, high = min(p.start for p in placed), max(p.end for p in placed)
@@ -65,10 +81,10 @@ def overview(placed: list[Placed], records: RecordMap) -> str:
     body = []
     for index, packet in enumerate(placed):
         # of very many packets every n-th shows the course; those off it are all shown
-        if index % step and packet.received.decrypted:
+        if index % step and packet.ordinary:
             continue
         x, y = (packet.start - low) * scale, index * row
-        body.append(_rect(x, y, max((packet.end - packet.start) * scale, 1.5), height, _class(packet)))
+        body.append(_rect(x, y, max((packet.end - packet.start) * scale, 1.5), height, packet.kind))
     starts = records.beginning(low, high)
     if len(starts) <= WIDTH // 4:
         ticks = "".join(f"M{(s - low) * scale:.1f} {OVERVIEW_HEIGHT + 2}v6" for s in starts)
@@ -76,41 +92,41 @@ def overview(placed: list[Placed], records: RecordMap) -> str:
     return _svg(OVERVIEW_HEIGHT + 10, body, "overview")
 
 
-def bands(placed: list[Placed], records: RecordMap) -> tuple[list[str], int]:
-    """The bands as SVGs, and how many were left out (bands wholly in order and decrypted go first)."""
+def bands(placed: list[Box], records: Strips) -> tuple[list[str], int]:
+    """The bands as SVGs, and how many were left out (bands with nothing but ordinary packets go first)."""
     if not placed:
         return [], 0
     low = min(min(p.start for p in placed), 0)
     high = max(max(p.end for p in placed), records.end)
     size = _band_size(placed)
     count = (high - low + size - 1) // size
-    members: list[list[Placed]] = [[] for _ in range(count)]
+    members: list[list[Box]] = [[] for _ in range(count)]
     for packet in placed:
         for band in range((packet.start - low) // size, (packet.end - 1 - low) // size + 1):
             members[band].append(packet)
     shown = [b for b in range(count) if members[b]]
     left_out = 0
     if len(shown) > MAX_BANDS:
-        interesting = [b for b in shown if any(not p.received.decrypted for p in members[b])]
+        interesting = [b for b in shown if any(not p.ordinary for p in members[b])]
         keep = sorted({*shown[:10], *interesting[: MAX_BANDS - 10]})
         left_out = len(shown) - len(keep)
         shown = keep
     return [_band(low + b * size, size, members[b], records) for b in shown], left_out
 
 
-def _band_size(placed: list[Placed]) -> int:
+def _band_size(placed: list[Box]) -> int:
     """Stream bytes a band: so that a common segment is wide enough to bear its packet's number."""
     sizes = sorted(p.end - p.start for p in placed)
     common = sizes[len(sizes) * 3 // 4]
     return max(common * SEGMENTS_PER_BAND, 512)
 
 
-def _band(start: int, size: int, members: list[Placed], records: RecordMap) -> str:
+def _band(start: int, size: int, members: list[Box], records: Strips) -> str:
     scale = WIDTH / size
     lanes: list[int] = []
     body: list[str] = []
     reached = start
-    drawn: list[tuple[int, Placed]] = []
+    drawn: list[tuple[int, Box]] = []
     for packet in members:
         if packet.start >= reached or (packet.start < start and not drawn):
             lane, reached = 0, packet.end
@@ -127,15 +143,14 @@ def _band(start: int, size: int, members: list[Placed], records: RecordMap) -> s
     for lane, packet in drawn:
         left, right = max(packet.start, start), min(packet.end, start + size)
         x, y, width = (left - start) * scale, lane * (LANE + GAP), (right - left) * scale
-        body.append(_rect(x, y, max(width - 1, 0.8), LANE, _class(packet), _title(packet, records)))
+        body.append(_rect(x, y, max(width - 1, 0.8), LANE, packet.kind, escape(packet.title)))
         if width >= LABEL_WIDTH:
             body.append(f'<text x="{x + width / 2:.1f}" y="{y + 12}">{packet.packet}</text>')
-    for record in records.touched(start, start + size):
-        at = records.starts[record.number - records.records[0].number]
-        left, right = max(at, start), min(at + record.length, start + size)
-        title = f"record {record.number}, {record.length} bytes, {record.handling}"
-        kind = f"rec-{HANDLING_CLASS[record.handling]}"
-        body.append(_rect((left - start) * scale, bottom, (right - left) * scale, STRIP, kind, title))
+    for record in records.within(start, start + size):
+        if record.kind:
+            left, right = max(record.start, start), min(record.end, start + size)
+            width = (right - left) * scale
+            body.append(_rect((left - start) * scale, bottom, width, STRIP, record.kind, escape(record.title)))
     marks = "".join(f"M{(s - start) * scale:.1f} 0v{bottom + STRIP}" for s in records.beginning(start, start + size))
     body.append(f'<path class="start" d="{marks}"/>')
     return f'<div class="band"><span>{_place(start)}</span>{_svg(bottom + STRIP, body, "band")}</div>'

@@ -4,17 +4,20 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from sim.picture import bands, overview
+from sim.boxes import received_boxes, received_records, sent_boxes, sent_records
+from sim.connections import Connection
+from sim.picture import Box, Strips, bands, overview
 from sim.placement import RecordMap, place_packets, record_maps
 from sim.run import Outcome
 from sim.summary import note, summarize
-from sim.verdict import offload_text, verdict
+from sim.verdict import offload_text, tx_offload_text, verdict
 
 MAX_PICTURES = 64
 
 STYLE = """
 :root { --ink: #1d2329; --soft: #68727d; --line: #d9dee3; --paper: #ffffff; --field: #f5f7f9;
-  --dec: #3fa34d; --raw: #4b7fd1; --pre: #c3cad2; --bad: #8a6fb0; --start: #d3262f; --mixed: #e39b2d; }
+  --dec: #3fa34d; --raw: #4b7fd1; --pre: #c3cad2; --bad: #8a6fb0; --start: #d3262f; --mixed: #e39b2d;
+  --prefixed: #2f9c95; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e4e8ec; --soft: #98a2ad; --line: #38414b;
   --paper: #171b20; --field: #1f252c; --pre: #4a545f; } }
 body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper);
@@ -41,6 +44,8 @@ svg { display: block; max-width: 100%; height: auto; }
 svg text { font: 9px system-ui, sans-serif; fill: #fff; text-anchor: middle; pointer-events: none; }
 .dec { fill: var(--dec); background: var(--dec); } .raw { fill: var(--raw); background: var(--raw); }
 .pre { fill: var(--pre); background: var(--pre); } .bad { fill: var(--bad); background: var(--bad); }
+.rebuilt { fill: var(--mixed); background: var(--mixed); }
+.prefixed { fill: var(--prefixed); background: var(--prefixed); }
 .rec-offloaded { fill: var(--dec); background: var(--dec); }
 .rec-mixed { fill: var(--mixed); background: var(--mixed); }
 .rec-software { fill: var(--raw); background: var(--raw); }
@@ -57,6 +62,14 @@ KEY = """<div class="key">
 <span><i class="rec-software"></i>in software</span></div>"""
 
 
+TX_KEY = """<div class="key">
+<span><i class="dec"></i>in order, encrypted by the device</span>
+<span><i class="prefixed"></i>out of order, from the middle of its record</span>
+<span><i class="rebuilt"></i>out of order, behind the record's preceding bytes</span>
+<span><i class="raw"></i>encrypted by software</span><span><i class="bad"></i>dropped</span>
+<span><i class="start tick"></i>a record begins</span></div>"""
+
+
 def write_report(outcome: Outcome, folder: Path) -> Path:
     """Write `index.html` into the folder; its path."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -71,7 +84,7 @@ def render(outcome: Outcome) -> str:
     status = verdict(outcome)
     lines = [
         "<!doctype html>",
-        f'<html lang="en"><head><meta charset="utf-8"><title>{escape(name)}: TLS receive offload</title>',
+        f'<html lang="en"><head><meta charset="utf-8"><title>{escape(name)}: TLS offload</title>',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         f"<style>{STYLE}</style></head><body>",
         f"<h1>{escape(name)}</h1>",
@@ -79,19 +92,45 @@ def render(outcome: Outcome) -> str:
         f'<p class="verdict{"" if outcome.equal else " bad"}">{escape(status)}</p>',
         *(f'<p class="soft">Note: {escape(w)}</p>' for w in summary["warnings"]),
         *_mismatches(summary),
-        "<h2>Connections</h2>",
-        _connections(summary),
+        *_received(outcome, summary),
+        *_sent(outcome, summary),
         "<h2>Counters</h2>",
         _counters(summary),
-        "<h2>Streams</h2>",
+        "</body></html>",
+    ]
+    return "\n".join(lines)
+
+
+def _received(outcome: Outcome, summary: dict[str, Any]) -> list[str]:
+    if not outcome.receives:
+        return []
+    return [
+        "<h2>Received</h2>",
+        _connections(summary),
+        "<h3>Streams</h3>",
         "<p>Each line is a stretch of the received stream; boxes are TCP segments with their packet numbers, at their "
         "sequence numbers. The upper row holds what arrived in order, the rows below what came late or again. "
         "Point at a box to see what the device did and why.</p>",
         KEY,
         *_pictures(outcome),
-        "</body></html>",
     ]
-    return "\n".join(lines)
+
+
+def _sent(outcome: Outcome, summary: dict[str, Any]) -> list[str]:
+    if outcome.tx is None:
+        return []
+    drawn = [
+        (socket.connection.name, "", boxes, sent_records(socket)) for socket, boxes in sent_boxes(outcome.tx).items()
+    ]
+    return [
+        "<h2>Sent</h2>",
+        _tx_connections(summary),
+        "<h3>Streams</h3>",
+        f"<p>The same for what the host sends, from the first offloaded record on; packets out of order by mechanism "
+        f"{outcome.tx.resync.value}.</p>",
+        TX_KEY,
+        *_drawn(drawn),
+    ]
 
 
 def _run_line(summary: dict[str, Any]) -> str:
@@ -104,9 +143,13 @@ def _run_line(summary: dict[str, Any]) -> str:
     waits = ", ".join(f"{k} {summary[k]:g}" for k in ("idle", "backpressure") if summary[k])
     packets = summary["packets"]
     return escape(
-        f"{packets['captured']} packets captured, {packets['total']} through the device; {how}; "
+        f"{packets['captured']} packets captured, {packets['total']} through the device ({_halves(packets)}); {how}; "
         f"{summary['width']} bytes a beat; seed {summary['seed']}{'; ' + waits if waits else ''}"
     )
+
+
+def _halves(packets: dict[str, Any]) -> str:
+    return " and ".join(f"{packets[way]} {way}" for way in ("received", "sent") if packets[way] is not None)
 
 
 def _mismatches(summary: dict[str, Any]) -> list[str]:
@@ -152,6 +195,27 @@ def _connections(summary: dict[str, Any]) -> str:
     return f'<div class="scroll"><table>{head}{"".join(rows)}</table></div>'
 
 
+def _tx_connections(summary: dict[str, Any]) -> str:
+    names = ("packets encrypted", "as on the wire", "out of order", "in software", "dropped", "replayed bytes")
+    head = "<tr><th>client</th><th>server</th><th>offload</th>"
+    head += "".join(f'<th class="n">{name}</th>' for name in names) + "</tr>"
+    rows: list[str] = []
+    for c in summary["connections"]:
+        tx = c["tx"]
+        cells = [escape(c["client"]), escape(c["server"]), escape(tx_offload_text(c))]
+        numbers = [
+            f"{tx['packets_encrypted']} of {tx['packets']}",
+            f"{tx['wire_identical']} of {tx['wire_identical'] + tx['wire_mismatches']}",
+            tx["out_of_order"],
+            tx["fallback"],
+            tx["dropped"],
+            f"{tx['replayed_bytes']:,}",
+        ]
+        row = "".join(f"<td>{cell}</td>" for cell in cells)
+        rows.append(f"<tr>{row}" + "".join(f'<td class="n">{n}</td>' for n in numbers) + "</tr>")
+    return f'<div class="scroll"><table>{head}{"".join(rows)}</table></div>'
+
+
 def _counters(summary: dict[str, Any]) -> str:
     def table(title: str, counters: dict[str, int]) -> str:
         rows = "".join(
@@ -160,31 +224,40 @@ def _counters(summary: dict[str, Any]) -> str:
         return f"<div><h3>{title}</h3><table>{rows}</table></div>"
 
     tables = table("Driver (ethtool -S)", summary["counters"])
-    tables += table("Device: packets by status", summary["device_counters"])
+    for title, name in (("Receive device", "device_counters"), ("Transmit device", "tx_device_counters")):
+        if summary[name]:
+            tables += table(f"{title}: packets by status", summary[name])
     return f'<div class="pair">{tables}</div>'
 
 
 def _pictures(outcome: Outcome) -> list[str]:
     placed, maps = place_packets(outcome), record_maps(outcome)
-    out: list[str] = []
-    sockets = [s for s in outcome.sockets if placed.get(s.connection)]
-    for index, socket in enumerate(sockets[:MAX_PICTURES]):
+    drawn: list[tuple[str, str, list[Box], Strips]] = []
+    for socket in outcome.sockets:
         connection = socket.connection
-        records = maps.get(connection, RecordMap([]))
-        packets = placed[connection]
-        drawn, left_out = bands(packets, records)
-        body = overview(packets, records) + "".join(drawn)
+        if placed.get(connection):
+            records = maps.get(connection, RecordMap([]))
+            boxes = received_boxes(placed[connection], records)
+            drawn.append((connection.name, _said(connection, note(socket)), boxes, received_records(records)))
+    return _drawn(drawn)
+
+
+def _said(connection: Connection, remark: str) -> str:
+    return f"{connection.version}, {connection.cipher}{'; ' + remark if remark else ''}"
+
+
+def _drawn(streams: list[tuple[str, str, list[Box], Strips]]) -> list[str]:
+    """A picture of each stream: its name, what is to be said of it, packets, records."""
+    out: list[str] = []
+    for index, (name, said, boxes, records) in enumerate(streams[:MAX_PICTURES]):
+        shown, left_out = bands(boxes, records)
+        body = overview(boxes, records) + "".join(shown)
         if left_out:
-            body += f'<p class="soft">{left_out} more stretches are not drawn; those with raw packets go first.</p>'
-        remark = note(socket)
-        head = (
-            f"<h3>{escape(connection.name)}</h3>"
-            f'<p class="soft">{escape(connection.version)}, {escape(connection.cipher)}'
-            f"{'; ' + escape(remark) if remark else ''}</p>"
-        )
+            body += f'<p class="soft">{left_out} more stretches are not drawn; the ordinary ones go first.</p>'
+        head = f"<h3>{escape(name)}</h3>" + (f'<p class="soft">{escape(said)}</p>' if said else "")
         # many connections: the first few open, the others on demand
         opened = " open" if index < 4 else ""
-        out.append(f"{head}<details{opened}><summary>{len(packets)} segments</summary>{body}</details>")
-    if len(sockets) > MAX_PICTURES:
-        out.append(f'<p class="soft">{len(sockets) - MAX_PICTURES} more connections are not drawn.</p>')
+        out.append(f"{head}<details{opened}><summary>{len(boxes)} segments</summary>{body}</details>")
+    if len(streams) > MAX_PICTURES:
+        out.append(f'<p class="soft">{len(streams) - MAX_PICTURES} more connections are not drawn.</p>')
     return out

@@ -111,6 +111,8 @@ class Sending:
     expected: list[bytes]
     socket: TxSocket | None
     place: int | None
+    size: int
+    """Payload bytes."""
     counted: bool
     """It is one of the socket's `packets`."""
 
@@ -201,7 +203,7 @@ class TxHost:
             if len(frame) > MAX_FRAME:
                 self.left_out[index] = f"is longer than {MAX_FRAME} bytes, and no TCP packet that could be cut"
                 return None
-            return Sending(self._netdev.xmit(frame), [frame], None, None, False)
+            return Sending(self._netdev.xmit(frame), [frame], None, None, 0, False)
         socket = self.sockets[owner]
         size = self._segment_size[owner] if segment.end > MAX_FRAME else 0
         expected = frame
@@ -225,7 +227,7 @@ class TxHost:
         if segment.size:
             self._count(socket, transmitted, counted)
         here = place - stream.start if within and stream is not None and place is not None else None
-        return Sending(transmitted, wire, socket, here, counted)
+        return Sending(transmitted, wire, socket, here, segment.size, counted)
 
     def _count(self, socket: TxSocket, transmitted: Transmitted, counted: bool) -> None:
         socket.packets += counted
