@@ -7,9 +7,11 @@ from dataclasses import asdict, dataclass
 
 from hw.config import Config
 from model.commands import Tuple4
-from model.contract import Result, Status
-from sim.engine import BatchResult, Engine, Event, make_engine
-from sim.traffic import TLS13, Stream
+from model.contract import HEADER_SIZE, TAG_SIZE, Result, Status, TxKind, TxStatus
+from model.tx_commands import TxRequest
+from sim.engine import BatchResult, Engine, Event, TxBatchResult, TxEngine, make_engine, make_tx_engine
+from sim.schedule import TxEvent, TxFrame
+from sim.traffic import TLS13, Sealed, Stream
 
 SEGMENTS = (64, 256, 1448, 9000)
 RECORDS = {"16KB": 16384, "1KB": 1024, "64B": 64}
@@ -61,7 +63,7 @@ def interleaved(queues: Sequence[list[bytes]]) -> Iterator[bytes]:
         yield from (frame for frame in round_ if frame is not None)
 
 
-def rate(result: BatchResult, payload: Sequence[int], skip: int) -> float:
+def rate(result: BatchResult | TxBatchResult, payload: Sequence[int], skip: int) -> float:
     """Payload bytes a cycle at the way out, in the steady state behind the first `skip` frames."""
     cycles = int(result.last_out[-1] - result.last_out[skip])
     return sum(payload[skip + 1 :]) / cycles
@@ -95,10 +97,11 @@ def _latency(engine: Engine, seed: int, segment: int, record: int) -> int:
     return worst
 
 
-def _install(engine: Engine, seed: int) -> int:
+def _install(engine: Engine | TxEngine, seed: int) -> int:
     """Cycles from one answer to the next, of ADDs offered back to back: command to live. The worst of 16."""
     engine.reset()
-    result = engine.run([connection(n, seed).add() for n in range(17)])
+    adds = [connection(n, seed).add() for n in range(17)]
+    result = engine.run(adds)
     return int(max(result.command_out[1:] - result.command_out[:-1]))
 
 
@@ -135,6 +138,114 @@ def bench_rx(
             for segment in SEGMENTS:
                 beyond = _latency(device, seed, segment, 16384)
                 rows.append(Row(f"{prefix}/latency_{segment}", beyond, "cycles beyond beats", LATENCY_TARGET))
+            rows.append(Row(f"{prefix}/install", _install(device, seed), "cycles", INSTALL_TARGET))
+    return rows
+
+
+# --- transmit --------------------------------------------------------------------------------------
+def plaintext(record: Sealed) -> bytes:
+    """A TLS 1.3 record as the host's stack has it: header, plaintext, inner type, and anything where the tag goes."""
+    body = record.payload + bytes([record.content_type])
+    return record.wire[:HEADER_SIZE] + body + bytes(range(TAG_SIZE))
+
+
+def tx_segments_of(stream: Stream, record: int, segment: int, count: int) -> tuple[list[bytes], list[bytes]]:
+    """`count` in-order frames of plaintext as the host sends them, and what they are on the wire."""
+    wire, plain = b"", b""
+    while len(wire) < segment * count:
+        wire += stream.record(stream.rng.randbytes(record))
+        plain += plaintext(stream.records[-1])
+    return stream.frames(plain, mss=segment, bad_tcp=True)[:count], stream.frames(wire, mss=segment)[:count]
+
+
+def _tx_add(engine: TxEngine, streams: Sequence[Stream]) -> list[int]:
+    """The handles of the streams, which are the only ones on the device."""
+    engine.reset()
+    adds: list[TxEvent] = [s.add() for s in streams]
+    responses = engine.run(adds).responses
+    assert all(r.result is Result.OK for r in responses), responses
+    return [r.handle for r in responses]
+
+
+def _tx_measure(engine: TxEngine, streams: Sequence[Stream], record: int, segment: int, count: int) -> float:
+    """Rate of `count` frames over the streams in turn. What leaves must be what software would have sent."""
+    each = -(-count // len(streams))
+    handles = _tx_add(engine, streams)
+    given: list[list[bytes]] = []
+    wire: list[list[bytes]] = []
+    for stream in streams:
+        plain, sealed = tx_segments_of(stream, record, segment, each)
+        given.append(plain)
+        wire.append(sealed)
+    requests = itertools.cycle([TxRequest(TxKind.STREAM, handle) for handle in handles])
+    events: list[TxEvent] = [TxFrame(f, r) for f, r in zip(interleaved(given), requests, strict=False)]
+    result = engine.run(events)
+    left = [one.frame for sent in result.sent for one in sent]
+    wrong = sum(a != b for a, b in zip(left, interleaved(wire), strict=True))
+    assert not wrong, f"{wrong} of {len(left)} frames are not what software would have sent"
+    return rate(result, [segment] * len(events), min(40, len(events) // 4))
+
+
+def _tx_cut(engine: TxEngine, seed: int, segment: int) -> float:
+    """Rate of frames of 64 KB that the device cuts into segments."""
+    stream = connection(0, seed)
+    (handle,) = _tx_add(engine, [stream])
+    size = 65535 - 60  # an IP packet with room for the headers
+    size -= size % segment
+    frames, _ = tx_segments_of(stream, 16384, size, 6)
+    result = engine.run([TxFrame(f, TxRequest(TxKind.STREAM, handle, segment)) for f in frames])
+    sent = [one for sent in result.sent for one in sent]
+    assert all(one.status is TxStatus.ENCRYPTED for one in sent), [one.status for one in sent][:5]
+    return rate(result, [segment] * len(sent), 40)
+
+
+def _tx_latency(engine: TxEngine, seed: int, segment: int, record: int) -> int:
+    """As `_latency`."""
+    stream = connection(0, seed)
+    (handle,) = _tx_add(engine, [stream])
+    worst = 0
+    for frame in tx_segments_of(stream, record, segment, 12)[0]:
+        result = engine.run([TxFrame(frame, TxRequest(TxKind.STREAM, handle))])
+        beats = -(-len(frame) // engine.config.width)
+        worst = max(worst, int(result.first_out[0] - result.first_in[0]) - beats)
+    return worst
+
+
+def bench_tx(
+    widths: Sequence[int] = (16, 64),
+    engine: str = "compiled",
+    seed: int = 1,
+    progress: Progress | None = None,
+) -> list[Row]:
+    """Every transmit figure for each width; the design's targets are those of the receive direction."""
+    rows: list[Row] = []
+    for w, width in enumerate(widths):
+        with make_tx_engine(engine, Config(width=width, connections=CONNECTIONS), progress=progress) as device:
+            tell = progress or (lambda text, share: None)
+            prefix = f"tx/w{width}"
+            segment_rates = {}
+            for k, segment in enumerate(SEGMENTS):
+                tell(f"W={width}: segments of {segment} B", (w + k / 9) / len(widths))
+                count = 160 if segment == 9000 else 600
+                value = _tx_measure(device, [connection(0, seed)], 16384, segment, count)
+                segment_rates[segment] = value
+                target = SEGMENT_TARGETS.get(width, {}).get(segment)
+                rows.append(Row(f"{prefix}/segment_{segment}", round(value, 2), "payload B/cycle", target))
+            for k, (name, record) in enumerate(RECORDS.items()):
+                tell(f"W={width}: records of {name}", (w + (4 + k) / 9) / len(widths))
+                share = _tx_measure(device, [connection(0, seed)], record, 1448, 400) / segment_rates[1448]
+                target = RECORD_TARGETS.get(width, {}).get(name)
+                rows.append(Row(f"{prefix}/records_{name}", round(share, 3), "of segment_1448", target))
+            tell(f"W={width}: frames of 64 KB, cut", (w + 7 / 9) / len(widths))
+            value = _tx_cut(device, seed, 1448)
+            rows.append(Row(f"{prefix}/cut_1448", round(value, 2), "payload B/cycle", None))
+            tell(f"W={width}: {CONNECTIONS} connections in turn", (w + 8 / 9) / len(widths))
+            streams = [connection(n, seed) for n in range(CONNECTIONS)]
+            round_robin = _tx_measure(device, streams, 16384, 1448, 4 * CONNECTIONS) / segment_rates[1448]
+            rows.append(Row(f"{prefix}/round_robin_{CONNECTIONS}", round(round_robin, 3), "of one connection", 1.0))
+            for segment in SEGMENTS:
+                beyond = _tx_latency(device, seed, segment, 16384)
+                rows.append(Row(f"{prefix}/latency_{segment}", beyond, "cycles beyond beats", None))
             rows.append(Row(f"{prefix}/install", _install(device, seed), "cycles", INSTALL_TARGET))
     return rows
 
