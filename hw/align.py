@@ -260,7 +260,9 @@ class Align(wiring.Component):
         end = work.ext_first + work.count
         m.d.comb += [
             item.replay.eq(work.replay),
+            item.completes.eq(work.completes),
             item.blind.eq(work.blind),
+            item.in_progress.eq(work.in_progress),
             item.record_number.eq(work.record_number),
             item.tag_first.eq(Mux(work.ext_first > tag_start, work.ext_first - tag_start, 0)),
             item.tag_end.eq(Mux(end > tag_start, end - tag_start, 0)),

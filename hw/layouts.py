@@ -329,7 +329,8 @@ def tx_work(config: Config):
     return data.StructLayout({
         **members(work(config)),
         "replay": 1,  # on position `replay`, else `stream`
-        "blind": 1,  # the record's sum is not known; its tag is in the ring or not wanted
+        "blind": 1,  # the record's sum is not known; its tag is kept, or not wanted
+        "in_progress": 1,  # blind, and `stream` is inside this record's tag: its sum is the tag
         "tx": tx_order(),  # with `end`
         "adopt": 1,  # with `end`: the sum of `replay` becomes that of `stream`
     })  # fmt: skip
@@ -365,8 +366,10 @@ def seal_item(config: Config):
         "index": config.index_bits,
         "has_j0": 1,
         "continues": 1,
+        "completes": 1,
         "replay": 1,
         "blind": 1,
+        "in_progress": 1,
         "record_number": 64,
         "tag_first": 5,  # tag bytes tag_first .. tag_end - 1 are in the fragment
         "tag_end": 5,

@@ -15,7 +15,8 @@ class Seal(wiring.Component):
     """Adds up each record's contributions; the sum is the tag once a fragment reaches the tag's first byte.
 
     Sums are kept by connection and position, tags of complete records of `stream` in a ring by connection
-    (docs/contract-tx.md, section 4). A frame that turns out to be dropped leaves both as they were.
+    (docs/contract-tx.md, section 4). Inside a tag the kept sum is the tag. A frame that turns out to be dropped
+    leaves both as they were.
 
     Contract: a patch for each fragment with tag bytes and an end for each frame on `patches`; an order for each
     frame; in order. A fragment a cycle, two where something has to be fetched, and at a frame's end one more for
@@ -61,7 +62,6 @@ class Seal(wiring.Component):
         total = Signal(128)  # of the last fragment
         index = Signal(config.index_bits)
         replay = Signal()
-        last_slot = Signal(slot_bits)
         waiting = Signal(TAG_RING)  # slots of `pending` this frame has filled
 
         new_total = Signal(128)
@@ -71,10 +71,10 @@ class Seal(wiring.Component):
         tag_sum = Signal(16)  # of the frame's tag bytes
         words = Signal(16)
         m.d.comb += [
-            sum_read.addr.eq(Cat(item.index, item.replay)),
+            sum_read.addr.eq(Cat(item.index, item.replay & ~item.blind)),
             ring_read.addr.eq(Cat(slot, item.index)),
             new_total.eq(Mux(item.continues, sum_read.data, 0) ^ self.hash.p ^ Mux(item.has_j0, self.j0.p, 0)),
-            tag.eq(Mux(item.blind, ring_read.data, new_total)),
+            tag.eq(Mux(~item.blind, new_total, Mux(item.in_progress, sum_read.data, ring_read.data))),
             mask.eq(((1 << item.tag_end) - 1) & ~((1 << item.tag_first) - 1)),
             tag_bytes.eq(tag & byte_mask(mask)),
             words.eq(folded(word_sum(tag_bytes))),
@@ -137,7 +137,7 @@ class Seal(wiring.Component):
                     with m.If(self.hash.valid & (self.j0.valid | ~item.has_j0) & (fetched | ~needs_memory)):
                         m.d.comb += self.patches.valid.eq(has_tag)
                         with m.If(self.patches.ready | ~has_tag):
-                            keeps = has_tag & (item.tag_first == 0) & ~item.blind & ~item.replay
+                            keeps = item.completes & ~item.blind & ~item.replay
                             m.d.comb += [
                                 self.i.ready.eq(1),
                                 self.hash.ready.eq(1),
@@ -149,7 +149,6 @@ class Seal(wiring.Component):
                                 total.eq(new_total),
                                 index.eq(item.index),
                                 replay.eq(item.replay),
-                                last_slot.eq(slot),
                             ]
                             with m.If(has_tag):
                                 m.d.sync += tag_sum.eq(
@@ -159,15 +158,8 @@ class Seal(wiring.Component):
                                 m.d.sync += waiting.bit_select(slot, 1).eq(1)
 
             with m.State("adopt"):
-                # `stream` goes on from here: its sum, and its tag if the record is cut inside it.
-                m.d.comb += [
-                    sum_write.addr.eq(Cat(index, 0)),
-                    sum_write.en.eq(1),
-                    ring_write.addr.eq(Cat(last_slot, index)),
-                    ring_write.data.eq(total),
-                    ring_write.en.eq(1),
-                    self.i.ready.eq(1),
-                ]
+                # `stream` goes on from here.
+                m.d.comb += [sum_write.addr.eq(Cat(index, 0)), sum_write.en.eq(1), self.i.ready.eq(1)]
                 m.d.sync += waiting.eq(0)
                 m.next = "run"
 

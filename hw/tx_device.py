@@ -14,7 +14,6 @@ from hw.ghash import Ghash
 from hw.ingress import Ingress
 from hw.keystream import Keystream
 from hw.seal import Seal
-from hw.segment import Segment
 from hw.stream import Queue
 from hw.tx_track import TxTrack
 
@@ -23,7 +22,8 @@ class TxDevice(wiring.Component):
     """Encrypts the TLS records in the frames of its connections (docs/contract-tx.md).
 
     Contract: frames leave in the order they came. Plaintext of a connection never leaves: a frame with a handle is
-    encrypted, or has no payload, or is dropped.
+    encrypted, or has no payload, or is dropped. Segmentation (section 5) is not built: `segment_size` is not looked
+    at, and every frame is one segment.
 
     Members
     -------
@@ -47,7 +47,6 @@ class TxDevice(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config = self.config
-        m.submodules.segment = segment = Segment(config)
         m.submodules.requests = requests = Queue(layouts.tx_request(), depth=layouts.MAX_PACKETS + 1)
         m.submodules.ingress = ingress = Ingress(config, transmit=True)
         m.submodules.track = track = TxTrack(config)
@@ -60,7 +59,6 @@ class TxDevice(wiring.Component):
         m.submodules.control = control = Control(config, transmit=True)
 
         for source, sink in (
-            (wiring.flipped(self.tx), segment.i),
             (ingress.headers, track.i),
             (requests.o, track.requests),
             (ingress.checksum, track.checksum),
@@ -92,7 +90,7 @@ class TxDevice(wiring.Component):
             wiring.connect(m, source, sink)
 
         # A frame's request is queued with its first beat, and waits for its headers.
-        beat = segment.o
+        beat = self.tx
         first = Signal(init=1)
         room = requests.i.ready | ~first
         transfer = beat.valid & beat.ready
@@ -103,6 +101,7 @@ class TxDevice(wiring.Component):
             ingress.i.valid.eq(beat.valid & room),
             beat.ready.eq(ingress.i.ready & room),
             requests.i.p.eq(beat.p.request),
+            requests.i.p.segment_size.eq(0),  # nothing is cut yet
             requests.i.valid.eq(transfer & first),
             control.powers_done.eq(ghash.done),
             control.entered.eq(track.i.valid & track.i.ready),

@@ -104,6 +104,7 @@ class TxTrack(wiring.Component):
             ok.eq((status == TxStatus.ENCRYPTED) | (status == TxStatus.REPLAYED)),
             self.o.p.replay.eq(on_replay),
             self.o.p.blind.eq(place.blind),
+            self.o.p.in_progress.eq(in_progress),
             self.o.p.adopt.eq(adopted & ok & whole),
             self.o.p.keep_sum.eq(ok & whole & walk.open_sum & ~place.blind),
             order.status.eq(status),
@@ -217,10 +218,7 @@ class TxTrack(wiring.Component):
                     order.send.eq((status == TxStatus.PASSED) | (status == TxStatus.ENCRYPTED)),
                     order.seal.eq(status == TxStatus.ENCRYPTED),
                 ]
-                with m.If(request.kind == TxKind.PASS):
-                    # A segment of a frame that was cut needs its checksum.
-                    m.d.comb += order.seal.eq(whole & (request.segment_size != 0))
-                with m.Elif(~whole):
+                with m.If((request.kind != TxKind.PASS) & ~whole):
                     m.d.comb += [
                         order.status.eq(TxStatus.DROPPED_MALFORMED),
                         order.send.eq(0),
