@@ -30,7 +30,7 @@ LAST_PLACE = (HEADER_WINDOW - TCP_SIZE - ETHERNET_SIZE) // 4
 L3_BYTES = 4 * LAST_PLACE + TCP_SIZE
 
 
-def _register(m: Module, stage: int, **values) -> SimpleNamespace:
+def register(m: Module, stage: int, **values) -> SimpleNamespace:
     """A pipeline register: each value one cycle later, as a signal named after its stage."""
     out = {}
     for name, value in values.items():
@@ -56,41 +56,48 @@ class Parse(wiring.Component):
     plan : Out(stream.Signature(checksum_plan(config)))
     """
 
+    OUTPUTS = {"o": headers, "plan": checksum_plan}
+
     def __init__(self, config: Config):
         self._config = config
-        super().__init__({
-            "i": In(stream.Signature(beat(config))),
-            "o": Out(stream.Signature(headers(config))),
-            "plan": Out(stream.Signature(checksum_plan(config))),
-        })  # fmt: skip
+        super().__init__(
+            {"i": In(stream.Signature(beat(config)))}
+            | {name: Out(stream.Signature(layout(config))) for name, layout in self.OUTPUTS.items()}
+        )
 
     def elaborate(self, platform):
         m = Module()
         m.submodules.window = window = HeaderWindow(self._config)
-        m.submodules.headers = header_queue = Queue(headers(self._config), depth=QUEUE_DEPTH)
-        m.submodules.plans = plan_queue = Queue(checksum_plan(self._config), depth=QUEUE_DEPTH)
         wiring.connect(m, wiring.flipped(self.i), window.i)
-        wiring.connect(m, header_queue.o, wiring.flipped(self.o))
-        wiring.connect(m, plan_queue.o, wiring.flipped(self.plan))
 
-        # The pipeline never waits: a frame begins only when both queues have room for its item.
+        # The pipeline never waits: a frame begins only when all queues have room for its item.
         room = []
-        for output in (self.o, self.plan):
-            owed = Signal(range(QUEUE_DEPTH + 1))
+        queues = []
+        for name, layout in self.OUTPUTS.items():
+            output = getattr(self, name)
+            m.submodules[f"{name}_queue"] = queue = Queue(layout(self._config), depth=QUEUE_DEPTH)
+            wiring.connect(m, queue.o, wiring.flipped(output))
+            owed = Signal(range(QUEUE_DEPTH + 1), name=f"{name}_owed")
             m.d.sync += owed.eq(owed + window.begin - (output.valid & output.ready))
             room.append(owed != QUEUE_DEPTH)
+            queues.append(queue.i)
         m.d.comb += window.go.eq(Cat(room).all())
 
-        tcp = self._tcp(m, self._extension_headers(m, self._ip(m, self._ethernet(m, window))))
-        self._outputs(m, tcp, header_queue.i, plan_queue.i)
+        ip = self._ip(m, self._ethernet(m, window))
+        tcp = self._tcp(m, self._extension_headers(m, ip))
+        self._outputs(m, ip, tcp, *queues)
         return m
+
+    def _fits(self, s):
+        """Does the end of the IP packet lie where it may?"""
+        return s.end_offset <= MAX_FRAME
 
     def _ethernet(self, m, window):
         """Stage 1: take out the VLAN tags."""
         flags = vlan_tags(window.window)
         ethertype = big_endian(behind_tags(window.window, flags, ETHERTYPE_PLACE, 2), 0, 2)
         size = (window.beats - 1)[: len(window.beats)] * self._config.width + keep_count(window.keep)
-        return _register(
+        return register(
             m, 1,
             valid=window.fire,
             base=window.base,
@@ -113,10 +120,8 @@ class Parse(wiring.Component):
         )  # fmt: skip
         addresses4 = s.l3[8 * 12 : 8 * 16], s.l3[8 * 16 : 8 * 20]
         addresses6 = s.l3[8 * 8 : 8 * 24], s.l3[8 * 24 : 8 * 40]
-        remote, local = (
-            Mux(s.ipv6, a6, Cat(Const(0, 96), a4)) for a4, a6 in zip(addresses4, addresses6, strict=True)
-        )
-        return _register(
+        remote, local = (Mux(s.ipv6, a6, Cat(Const(0, 96), a4)) for a4, a6 in zip(addresses4, addresses6, strict=True))
+        return register(
             m, 2,
             valid=s.valid, base=s.base, packet=s.packet, size=s.size, l3_offset=s.l3_offset, l3=s.l3,
             good=good4 | (s.ipv6 & (version == 6)),
@@ -140,7 +145,7 @@ class Parse(wiring.Component):
             here = Const(0, 16)
             for place in range(IPV6_SIZE // 4, LAST_PLACE + 1, 2):
                 here = Mux(s.place[:5] == place, s.l3[32 * place : 32 * place + 16], here)
-            s = _register(
+            s = register(
                 m, 3 + hop,
                 valid=s.valid, base=s.base, packet=s.packet, size=s.size, l3_offset=s.l3_offset, l3=s.l3,
                 good=s.good, ipv6=s.ipv6, remote=s.remote, local=s.local, ip_size=s.ip_size,
@@ -156,7 +161,7 @@ class Parse(wiring.Component):
     def _tcp(self, m, s):
         """Stages 6 and 7: the TCP header, wherever it is; ends and lengths."""
         l4_offset = s.l3_offset + Cat(Const(0, 2), s.place)
-        t = _register(
+        t = register(
             m, 6,
             valid=s.valid, base=s.base, packet=s.packet, l3_offset=s.l3_offset,
             ipv6=s.ipv6, remote=s.remote, local=s.local,
@@ -168,12 +173,12 @@ class Parse(wiring.Component):
             sum=s.sum0 + PROTOCOL_TCP,
         )  # fmt: skip
         data_offset, flags = t.tcp[100:104], t.tcp[104:112]
-        return _register(
+        return register(
             m, 7,
             valid=t.valid, base=t.base, packet=t.packet, l3_offset=t.l3_offset, l4_offset=t.l4_offset,
             ipv6=t.ipv6, remote=t.remote, local=t.local, end_offset=t.end_offset,
-            good=t.good & (data_offset >= TCP_SIZE // 4) & (t.end_offset <= MAX_FRAME),
-            unusual=flags[1] | flags[2],  # SYN, RST
+            good=t.good & (data_offset >= TCP_SIZE // 4) & self._fits(t),
+            flags=flags,
             payload_offset=t.l4_offset + Cat(Const(0, 2), data_offset),
             remote_port=big_endian(t.tcp, 0, 2),
             local_port=big_endian(t.tcp, 2, 2),
@@ -181,7 +186,8 @@ class Parse(wiring.Component):
             pseudo=t.sum + t.tcp_size,
         )  # fmt: skip
 
-    def _outputs(self, m, s, to_headers, to_plans):
+    def _outputs(self, m, ip, s, to_headers, to_plans):
+        unusual = s.flags[1] | s.flags[2]  # SYN, RST
         payload_length = Signal(18)  # bit 17: the TCP header ends behind the packet
         parsed = Signal()
         m.d.comb += [
@@ -191,7 +197,7 @@ class Parse(wiring.Component):
             to_headers.p.base.eq(s.base),
             to_headers.p.packet.eq(s.packet),
             to_headers.p.parsed.eq(parsed),
-            to_headers.p.candidate.eq(parsed & ~s.unusual & (payload_length[:17] != 0)),
+            to_headers.p.candidate.eq(parsed & ~unusual & (payload_length[:17] != 0)),
             to_headers.p.ipv6.eq(s.ipv6),
             to_headers.p.remote_address.eq(s.remote),
             to_headers.p.local_address.eq(s.local),
@@ -212,6 +218,12 @@ class Parse(wiring.Component):
     @staticmethod
     def model(frame: bytes) -> dict | None:
         """Fields of `headers` and `checksum_plan` (but base and packet) for a frame; None if it is not parsed."""
+        fields = Parse.fields(frame)
+        return fields if fields and fields["end_offset"] <= MAX_FRAME else None
+
+    @staticmethod
+    def fields(frame: bytes) -> dict | None:
+        """As `model`, wherever the end of the IP packet lies."""
 
         def number(at, size=2):
             return int.from_bytes(frame[at : at + size], "big")
@@ -248,7 +260,7 @@ class Parse(wiring.Component):
         if l4 + 20 > min(len(frame), HEADER_WINDOW):
             return None
         payload = l4 + 4 * (frame[l4 + 12] >> 4)
-        if payload < l4 + 20 or payload > end or end > MAX_FRAME:
+        if payload < l4 + 20 or payload > end:
             return None
         words = remote + local
         pseudo = sum(int.from_bytes(words[k : k + 2], "big") for k in range(0, len(words), 2)) + 6 + end - l4
