@@ -12,7 +12,7 @@ from enum import Enum
 from driver.counters import TxCounters
 from driver.probe import probe, resources
 from driver.sock import Sock, TlsDevOps, TlsSocket
-from driver.tx_context import Place, TxContext, TxResync
+from driver.tx_context import Place, TxContext, TxResync, number_before
 from model.commands import Add, Delete, Query, Resync, TrackerState, Tuple4
 from model.contract import Result, TxKind, TxStatus
 from model.crypto_info import TLS_CIPHER_AES_GCM_128, TLS_CIPHER_AES_GCM_256, CryptoInfo
@@ -250,6 +250,10 @@ class TransmitSide:
         end_seq = (place.seq + packet.length) & _SEQ
         # New bytes in it, or behind bytes that were lost: the stream goes on behind it.
         adopt = before(context.expected_seq, end_seq)
+        if adopt and number_before(end_seq, tls) is None:
+            # bytes that no record has: the device could not go on behind them
+            self.counters.drop_no_sync_data += 1
+            return Transmitted(Way.DROPPED, [], out_of_order=True)
         ends_record = not before(end_seq, place.record.end_seq)
         moved = 0
         kind, way = TxKind.RETRANSMIT, Way.REBUILT
