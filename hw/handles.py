@@ -62,9 +62,7 @@ class Handles(wiring.Component):
             freed_read.addr.eq(head),
             next_entry.addr.eq(next_index),
             query_entry.addr.eq(query_index),
-            self.next.eq(
-                Cat(next_index, Const(0, INDEX_BITS - config.index_bits), next_entry.data.generation)
-            ),
+            self.next.eq(Cat(next_index, Const(0, INDEX_BITS - config.index_bits), next_entry.data.generation)),
             freed_write.addr.eq(tail),
             freed_write.data.eq(query_index),
             write.addr.eq(next_index),

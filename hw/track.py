@@ -29,9 +29,9 @@ def after(later, earlier):
 class Track(wiring.Component):
     """Sequence check and record delineation, one frame at a time (docs/contract.md, section 3).
 
-    Contract: for each frame of `i`, in order, the frame's fragments and then one item with `end` on `o`. Fragments leave
-    as soon as the header in front of them is in the buffer; the end waits for the frame's checksum, and only
-    then does the connection's state change. About six cycles a frame, and four for each record header in it.
+    Contract: for each frame of `i`, in order, the frame's fragments and then one item with `end` on `o`. Fragments
+    leave as soon as the header in front of them is in the buffer; the end waits for the frame's checksum, and only
+    then does the connection's state change. About seven cycles a frame, and four for each record header in it.
 
     Members
     -------

@@ -82,10 +82,7 @@ class Verdict(wiring.Component):
                 m.d.comb += [self.i.ready.eq(1), self.hash.ready.eq(1), self.j0.ready.eq(item.has_j0)]
                 m.d.sync += [
                     total.eq(
-                        Mux(item.continues, read.data, 0)
-                        ^ self.hash.p
-                        ^ Mux(item.has_j0, self.j0.p, 0)
-                        ^ item.tag
+                        Mux(item.continues, read.data, 0) ^ self.hash.p ^ Mux(item.has_j0, self.j0.p, 0) ^ item.tag
                     ),
                     index.eq(item.index),
                     judge.eq(item.completes),

@@ -114,4 +114,3 @@ def test_pair_ports(width):
         ],
     )
     assert min(checked.values()) > 1000
-

@@ -22,9 +22,7 @@ def buffer_of(dut, payloads: list[bytes], requests: list[dict], width: int):
         number = 0
         size = 1 << len(dut.buffer.address)
         while True:
-            _, _, address, valid, ready = await ctx.tick().sample(
-                dut.buffer.address, dut.i.valid, dut.i.ready
-            )
+            _, _, address, valid, ready = await ctx.tick().sample(dut.buffer.address, dut.i.valid, dut.i.ready)
             number += valid & ready
             if number >= len(requests):
                 return

@@ -26,11 +26,11 @@ def run_streams(
 ) -> list[list[Any]]:
     """Feed every input stream, collect every output stream; return the outputs' payloads in the order given.
 
-    `inputs` holds (stream, payloads) pairs, `outputs` (stream, how many to wait for) pairs. A payload for a struct is a dict or an int; what is collected is an int (or `sample(payload)`). A source holds
-    valid and payload until the transfer, as the stream rules ask; waits are random with the probabilities `idle`
-    (source) and `backpressure` (sink). A sink also checks that valid, once up, holds with its payload. Raises
-    Stalled after `cycles` cycles, naming the seed. `extra_cycles` go on after everything has arrived, to catch
-    payloads nobody asked for.
+    `inputs` holds (stream, payloads) pairs, `outputs` (stream, how many to wait for) pairs. A payload for a struct
+    is a dict or an int; what is collected is an int (or `sample(payload)`). A source holds valid and payload until
+    the transfer, as the stream rules ask; waits are random with the probabilities `idle` (source) and `backpressure`
+    (sink). A sink also checks that valid, once up, holds with its payload. Raises Stalled after `cycles` cycles,
+    naming the seed. `extra_cycles` go on after everything has arrived, to catch payloads nobody asked for.
     """
     in_list = list(inputs)
     out_list = list(outputs)
