@@ -69,6 +69,76 @@ def test_json_fields_are_those_of_the_interface(capsys):
     assert "EQUAL" in captured.err  # the table goes where the JSON does not
 
 
+@pytest.mark.parametrize("direction", ["rx", "tx", "both"])
+def test_directions(capsys, direction):
+    assert sim("--direction", direction, "--json", "-") == 0
+    captured = capsys.readouterr()
+    data = json.loads(captured.out)
+    (connection,) = data["connections"]
+    assert data["direction"] == direction and connection["offloaded"]
+    assert (connection["rx"] is None) is (direction == "tx")
+    assert (connection["tx"] is None) is (direction == "rx")
+    total = {"rx": 229, "tx": 100, "both": 329}[direction]
+    assert data["packets"]["total"] == total
+    assert any(name.startswith("tx_tls_") for name in data["counters"]) is (direction != "rx")
+    assert ("what the host sent" in captured.err) is (direction != "rx")
+    assert ("(client > server)" in captured.err) is (direction != "tx")
+    if direction != "rx":
+        assert "all 100 packets sent are on the wire as they were captured, 15 of them encrypted" in flat(captured.err)
+
+
+def flat(text):
+    return " ".join(text.split())
+
+
+@pytest.mark.parametrize(("resync", "moved"), [("rebuild", 103195), ("next-record", 0), ("prefix", 352)])
+def test_mechanisms(capsys, resync, moved):
+    capture = CAPTURES / "tls12-aes128-tx-loss.pcap"
+    assert sim("--direction", "tx", "--tx-resync", resync, "--json", "-", capture=capture) == 0
+    data = json.loads(capsys.readouterr().out)
+    tx = data["connections"][0]["tx"]
+    assert set(tx) == {
+        "packets",
+        "packets_encrypted",
+        "wire_identical",
+        "wire_mismatches",
+        "out_of_order",
+        "fallback",
+        "dropped",
+        "replayed_bytes",
+    }
+    assert tx["replayed_bytes"] == moved and tx["out_of_order"] == 11 and tx["wire_identical"] == tx["packets"] == 296
+    assert tx["fallback"] == (11 if resync == "next-record" else 0) == tx["packets"] - tx["packets_encrypted"]
+
+
+def test_nothing_sent_can_be_read(tmp_path, capsys):
+    path = tmp_path / "x.keys"
+    text = CLEAN.with_suffix(".keys").read_text()
+    path.write_text(re.sub(r"(CLIENT_TRAFFIC_SECRET_0 \w+) \w+", r"\1 " + "00" * 32, text))
+    assert sim("--keys", path, "--direction", "tx") == 2
+    captured = capsys.readouterr()
+    assert "nothing the host sends could be read: no record of what the host sends decrypts" in flat(captured.err)
+    assert "NOTHING ENCRYPTED" in captured.out
+    # the receive direction does not need it
+    assert sim("--keys", path) == 0
+
+
+def test_a_packet_that_leaves_changed_is_exit_status_1(monkeypatch, capsys, tmp_path):
+    from dataclasses import replace
+
+    from tests.sim.test_tx_run import GoldenEngine
+
+    def flip(number, sent):
+        return [replace(sent[0], frame=sent[0].frame[:-1] + b"?")] if number == 50 else sent
+
+    monkeypatch.setattr("sim.cli._make_tx_engine", lambda name, config, progress: GoldenEngine(flip))
+    report = tmp_path / "r"
+    assert main(["sim", str(CLEAN), "--direction", "tx", "--engine", "pysim", "--report", str(report)]) == 1
+    out = flat(capsys.readouterr().out)
+    assert "DIFFERENT: packet " in out and "frame byte" in out and "-tx-batch" in out
+    assert "Differences" in (report / "index.html").read_text()
+
+
 def test_json_is_described(tmp_path):
     path = tmp_path / "x.json"
     assert sim("--json", path) == 0
@@ -111,6 +181,14 @@ def test_report_is_one_page_that_needs_nothing_else(tmp_path):
     assert page.count("<svg") > 5 and "rx_tls_decrypted_packets" in page
     assert not re.search(r"(src|href)=", page)
     assert "RETRANSMISSION" in page and 'class="start"' in page and 'class="bad"' in page
+
+
+def test_report_draws_both_directions(tmp_path):
+    options = ("--report", tmp_path / "out", "--tx-resync", "rebuild")
+    assert sim(*options, capture=CAPTURES / "tls12-aes128-tx-loss.pcap") == 0
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert "<h2>Received</h2>" in page and "<h2>Sent</h2>" in page
+    assert page.count('class="rebuilt"') > 11 and "tx_tls_ooo" in page and "bytes over the bus for it" in page
 
 
 def test_secrets_inside_the_capture(tmp_path, capsys):
