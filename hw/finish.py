@@ -24,7 +24,7 @@ class Finish(wiring.Component):
     i : In(stream.Signature(layouts.beat))                        frames from the packet buffer
     orders : In(stream.Signature(layouts.finish_order))           one for each frame
     keystream : In(stream.Signature(layouts.aligned_beat))
-    patches : In(stream.Signature(layouts.aligned_beat))              tags
+    patches : In(stream.Signature(layouts.aligned_beat))          tags
     o : Out(stream.Signature(layouts.beat))
     completions : Out(stream.Signature(layouts.tx_completion()))
     left : Out(1)                            a frame's last beat is passed on or swallowed in this cycle
@@ -44,6 +44,20 @@ class Finish(wiring.Component):
             "counted": Out(layouts.finish_order(config)),
         })  # fmt: skip
 
+    @staticmethod
+    def model(frame: bytes, order: dict, keystream: bytes, tags: dict[int, int]) -> bytes | None:
+        """What leaves of a frame: `keystream` as long as it, `tags` the bytes to put in by position."""
+        if not order["send"]:
+            return None
+        if not order["seal"]:
+            return frame
+        out = bytearray(a ^ b for a, b in zip(frame, keystream, strict=True))
+        offset = order["offset"]
+        for place, byte in (tags | dict(enumerate(order["checksum"].to_bytes(2, "big"), offset))).items():
+            if place < len(out):
+                out[place] = byte
+        return bytes(out)
+
     def elaborate(self, platform):
         m = Module()
         config = self.config
@@ -59,7 +73,6 @@ class Finish(wiring.Component):
 
         order = orders.o.p
         last = self.i.p.last
-        number = Signal(config.pointer_bits)  # beat of the frame
         go = Signal()
         out_ready = Signal()
         m.d.comb += [
@@ -86,7 +99,7 @@ class Finish(wiring.Component):
         # The checksum field is at an even place, so it never straddles beats.
         checksum_mask = Signal(width)
         sealed = Signal(8 * width)
-        here = number == (order.offset >> config.rotate_bits)
+        here = cipher.number == (order.offset >> config.rotate_bits)
         checksum = Cat(order.checksum[8:], order.checksum[:8])
         m.d.comb += [
             checksum_mask.eq(Mux(here, Const(3, width) << order.offset[: config.rotate_bits], 0)),
@@ -102,8 +115,6 @@ class Finish(wiring.Component):
         ]
         with m.If(out_ready):
             m.d.sync += self.o.valid.eq(go & order.send)
-        with m.If(go):
-            m.d.sync += number.eq(Mux(last, 0, number + 1))
         with m.If(go & order.send):
             m.d.sync += [
                 self.o.p.data.eq(sealed),

@@ -22,6 +22,7 @@ class Overlay(wiring.Component):
     i : In(stream.Signature(layouts.aligned_beat))    aligned items, and an end for each frame
     known : Out(1)           what goes over the frame's next beat is known
     data, mask : Out         it, in the frame's grid; zero outside `mask`
+    number : Out             that beat's number; frames longer than the buffer stay at the last one, which has nothing
     go : In(1)               the beat passes; only while `known`
     last : In(1)             it is the frame's last one
     """
@@ -33,9 +34,20 @@ class Overlay(wiring.Component):
             "known": Out(1),
             "data": Out(8 * config.width),
             "mask": Out(config.width),
+            "number": Out(config.pointer_bits),
             "go": In(1),
             "last": In(1),
         })  # fmt: skip
+
+    @staticmethod
+    def model(items: list[tuple[int, bytes, int]], size: int) -> tuple[bytes, list[bool]]:
+        """What goes over a frame of `size` bytes, and where: from (frame position of byte 0, data, mask)."""
+        over, covered = bytearray(size), [False] * size
+        for position, part, mask in items:
+            for k, byte in enumerate(part):
+                if mask >> k & 1 and 0 <= position + k < size:
+                    over[position + k], covered[position + k] = byte, True
+        return bytes(over), covered
 
     def elaborate(self, platform):
         m = Module()
@@ -47,18 +59,21 @@ class Overlay(wiring.Component):
         wiring.connect(m, dealign.o, queue.i)
 
         head = queue.o.p
-        number = Signal(config.pointer_bits)  # beat of the frame
         past_end = Signal()  # the frame is out, items for bytes it never had are not
         hit = Signal()
         m.d.comb += [
-            hit.eq(queue.o.valid & (head.beat == number)),
+            hit.eq(queue.o.valid & (head.beat == self.number)),
             self.known.eq(queue.o.valid & ~past_end),
             self.data.eq(Mux(hit, head.data, 0)),
             self.mask.eq(Mux(hit, head.mask, 0)),
             queue.o.ready.eq(past_end | (self.go & Mux(head.end, self.last, hit))),
         ]
         with m.If(self.go):
-            m.d.sync += [number.eq(Mux(self.last, 0, number + 1)), past_end.eq(self.last & ~head.end)]
+            m.d.sync += past_end.eq(self.last & ~head.end)
+            with m.If(self.last):
+                m.d.sync += self.number.eq(0)
+            with m.Elif(~self.number.all()):
+                m.d.sync += self.number.eq(self.number + 1)
         with m.Elif(past_end & queue.o.valid & head.end):
             m.d.sync += past_end.eq(0)
         return m
