@@ -62,7 +62,7 @@ class SegmentParse(Parse):
             identification = register(m, stage, identification=identification).identification
         return register(m, 7, identification=identification, header_sum=fold.sum)
 
-    def _outputs(self, m: Module, ip, s, to_plans):
+    def _outputs(self, m: Module, ip, s, to_plans):  # pyright: ignore[reportIncompatibleMethodOverride]
         v4 = self._header_sum(m, ip)
         length = Signal(18)  # bit 17: the TCP header ends behind the packet
         m.d.comb += [

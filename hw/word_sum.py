@@ -60,6 +60,7 @@ class WordSum(wiring.Component):
         m = Module()
         m.submodules.tree = tree = SumTree(self._count)
         flags = Cat(self.valid, self.end, self.odd)
+        odd = self.odd
         m.d.comb += tree.words.eq(self.words)
         for stage in range(tree.delay + 2):
             passed = Signal(3, name=f"flags_{stage}")
