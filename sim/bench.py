@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 
 from hw.config import Config
 from model.commands import Tuple4
-from model.contract import HEADER_SIZE, TAG_SIZE, Result, Status, TxKind, TxStatus
+from model.contract import HEADER_SIZE, TAG_SIZE, Result, Status, TxKind
 from model.tx_commands import TxRequest
 from sim.engine import BatchResult, Engine, Event, TxBatchResult, TxEngine, make_engine, make_tx_engine
 from sim.schedule import TxEvent, TxFrame
@@ -186,19 +186,6 @@ def _tx_measure(engine: TxEngine, streams: Sequence[Stream], record: int, segmen
     return rate(result, [segment] * len(events), min(40, len(events) // 4))
 
 
-def _tx_cut(engine: TxEngine, seed: int, segment: int) -> float:
-    """Rate of frames of 64 KB that the device cuts into segments."""
-    stream = connection(0, seed)
-    (handle,) = _tx_add(engine, [stream])
-    size = 65535 - 60  # an IP packet with room for the headers
-    size -= size % segment
-    frames, _ = tx_segments_of(stream, 16384, size, 6)
-    result = engine.run([TxFrame(f, TxRequest(TxKind.STREAM, handle, segment)) for f in frames])
-    sent = [one for sent in result.sent for one in sent]
-    assert all(one.status is TxStatus.ENCRYPTED for one in sent), [one.status for one in sent][:5]
-    return rate(result, [segment] * len(sent), 40)
-
-
 def _tx_latency(engine: TxEngine, seed: int, segment: int, record: int) -> int:
     """As `_latency`."""
     stream = connection(0, seed)
@@ -225,21 +212,18 @@ def bench_tx(
             prefix = f"tx/w{width}"
             segment_rates = {}
             for k, segment in enumerate(SEGMENTS):
-                tell(f"W={width}: segments of {segment} B", (w + k / 9) / len(widths))
+                tell(f"W={width}: segments of {segment} B", (w + k / 8) / len(widths))
                 count = 160 if segment == 9000 else 600
                 value = _tx_measure(device, [connection(0, seed)], 16384, segment, count)
                 segment_rates[segment] = value
                 target = SEGMENT_TARGETS.get(width, {}).get(segment)
                 rows.append(Row(f"{prefix}/segment_{segment}", round(value, 2), "payload B/cycle", target))
             for k, (name, record) in enumerate(RECORDS.items()):
-                tell(f"W={width}: records of {name}", (w + (4 + k) / 9) / len(widths))
+                tell(f"W={width}: records of {name}", (w + (4 + k) / 8) / len(widths))
                 share = _tx_measure(device, [connection(0, seed)], record, 1448, 400) / segment_rates[1448]
                 target = RECORD_TARGETS.get(width, {}).get(name)
                 rows.append(Row(f"{prefix}/records_{name}", round(share, 3), "of segment_1448", target))
-            tell(f"W={width}: frames of 64 KB, cut", (w + 7 / 9) / len(widths))
-            value = _tx_cut(device, seed, 1448)
-            rows.append(Row(f"{prefix}/cut_1448", round(value, 2), "payload B/cycle", None))
-            tell(f"W={width}: {CONNECTIONS} connections in turn", (w + 8 / 9) / len(widths))
+            tell(f"W={width}: {CONNECTIONS} connections in turn", (w + 7 / 8) / len(widths))
             streams = [connection(n, seed) for n in range(CONNECTIONS)]
             round_robin = _tx_measure(device, streams, 16384, 1448, 4 * CONNECTIONS) / segment_rates[1448]
             rows.append(Row(f"{prefix}/round_robin_{CONNECTIONS}", round(round_robin, 3), "of one connection", 1.0))
