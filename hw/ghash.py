@@ -136,7 +136,7 @@ class Ghash(wiring.Component):
     Contract: a beat a cycle, fragments of any indices back to back; `i.ready` falls only between fragments, when
     too many of them wait (for their placing power, or at `o`). The hash comes `delay` cycles after the fragment's
     last beat when its power is ready by then. `o` may be stalled for any time. A subkey operation takes at
-    most Powers.latency cycles until `done`; no beat of its index may be inside meanwhile.
+    most `install_latency` cycles until `done`; no beat of its index may be inside meanwhile.
 
     Members
     -------
@@ -155,6 +155,7 @@ class Ghash(wiring.Component):
             "done": Out(1),
         })  # fmt: skip
         self.delay = FragmentHash.delay_of(config) + Placing.delay
+        self.install_latency = Powers.latency + Powers.products * Placing.factors_wait
 
     @staticmethod
     def model(subkey: int, blocks: list[int], exponent: int) -> int:
@@ -169,6 +170,8 @@ class Ghash(wiring.Component):
         m.submodules.fragment = fragment = FragmentHash(config)
         m.submodules.placing = placing = Placing(config)
         wiring.connect(m, wiring.flipped(self.subkeys), powers.subkeys)
+        wiring.connect(m, powers.factors, placing.factors)
+        wiring.connect(m, placing.product, powers.product)
         m.d.comb += self.done.eq(powers.done)
 
         inside = Signal()  # a fragment has begun and not ended
@@ -189,9 +192,9 @@ class Ghash(wiring.Component):
             powers.loop_index.eq(fragment.loop_index),
             powers.loop_left.eq(fragment.loop_left),
             fragment.loop.eq(powers.loop),
-            powers.square_index.eq(placing.square_index),
-            powers.square_number.eq(placing.square_number),
-            placing.square.eq(powers.square),
+            powers.digit_index.eq(placing.digit_index),
+            powers.digit_row.eq(placing.digit_row),
+            placing.digit.eq(powers.digit),
         ]
         with m.If(accept):
             m.d.sync += inside.eq(~self.i.p.last)

@@ -1,45 +1,55 @@
 """Placing: each fragment's hash times the power of H that puts it at its place in the record."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from hw.config import Config
 from hw.credit import Credit
-from hw.gf128 import ONE, Multiplier, multiply, power
+from hw.gf128 import Multiplier, multiply, power
 from hw.layouts import EXPONENT_BITS
+from hw.powers import DIGIT_BITS, DIGITS, ROW_BITS, factors, row_of
 from hw.stream import Queue
 
 SLOTS = 8
 """Fragments whose power is being made or whose hash is awaited."""
-NUMBER_BITS = (EXPONENT_BITS - 1).bit_length()
+STEP = Multiplier.delay + 1
+"""Cycles from one product to the one that takes it up."""
 
 
-def lowest(bits):
-    """Number of the lowest bit set."""
-    number = EXPONENT_BITS - 1
-    for k in reversed(range(EXPONENT_BITS - 1)):
-        number = Mux(bits[k], k, number)
-    return number
+def lowest_digit(exponent):
+    """Row of the lowest nonzero digit, and the exponent without it."""
+    digits = [exponent[k : k + DIGIT_BITS] for k in range(0, EXPONENT_BITS, DIGIT_BITS)]
+    row, rest = Const(0, ROW_BITS), [Const(0, DIGIT_BITS)]
+    for number in reversed(range(DIGITS)):
+        row = Mux(digits[number].any(), row_of(number, digits[number])[:ROW_BITS], row)
+    for number in range(1, DIGITS):
+        rest.append(Mux(exponent[: number * DIGIT_BITS].any(), digits[number], 0))
+    return row, Cat(rest)
 
 
 class Placing(wiring.Component):
     """hash * H^exponent for each fragment, in order, on one multiplier.
 
-    Contract: the power is made while the fragment streams, one multiplication for each bit set in the exponent
-    and one for the hash; a power of two takes one in all. Powers being made share the multiplier in turn. A
-    fragment is announced on `begin` before its hash comes; `begin.ready` falls when SLOTS of them wait, so `hashes`
-    is never held up. `o` may be stalled for any time. Polynomial form.
+    Contract: the power is made while the fragment streams, from the powers of the exponent's digits: a product less
+    than it has nonzero ones, each a STEP behind the one before, and then one for the hash. With nothing else to do
+    the power is ready `power_delay(digits)` cycles after `begin`. Powers being made share the multiplier, one digit
+    a cycle. A fragment is announced on `begin` before its hash comes; `begin.ready` falls when SLOTS of them wait, so
+    `hashes` is never held up. `o` may be stalled for any time. `factors` wait at most `factors_wait` cycles, until
+    one of the powers under way is made. Polynomial form.
 
     Members
     -------
     begin : In(stream.Signature({index, exponent >= 1}))
     hashes : In(stream.Signature(128))    one for each `begin`, in order
     o : Out(stream.Signature(128))
-    square_index, square_number : Out    square : In(128)    port of Powers, a cycle later
+    factors : In(stream.Signature(factors()))
+    product : Out(stream.Signature(128, always_ready=True))    one for each `factors`, in order
+    digit_index, digit_row : Out          digit : In(128)       port of Powers, a cycle later
     """
 
+    factors_wait = STEP * (DIGITS - 2)
     delay = Multiplier.delay + 3  # from `hashes` to `o`, when the power is ready and the multiplier free
 
     def __init__(self, config: Config):
@@ -51,10 +61,16 @@ class Placing(wiring.Component):
             }))),
             "hashes": In(stream.Signature(128)),
             "o": Out(stream.Signature(128)),
-            "square_index": Out(config.index_bits),
-            "square_number": Out(NUMBER_BITS),
-            "square": In(128),
+            "factors": In(stream.Signature(factors())),
+            "product": Out(stream.Signature(128, always_ready=True)),
+            "digit_index": Out(config.index_bits),
+            "digit_row": Out(ROW_BITS),
+            "digit": In(128),
         })  # fmt: skip
+
+    @staticmethod
+    def power_delay(digits: int) -> int:
+        return 1 if digits == 1 else 3 + STEP * (digits - 1)
 
     @staticmethod
     def model(h: int, exponent: int, value: int) -> int:
@@ -63,19 +79,18 @@ class Placing(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         index_bits = self._config.index_bits
-        fields = {
+        job = data.StructLayout({
             "slot": range(SLOTS),
             "index": index_bits,
-            "number": NUMBER_BITS,  # of the square that comes next
-            "rest": EXPONENT_BITS,  # bits of the exponent behind it
-        }
-        job = data.StructLayout(fields)
+            "row": ROW_BITS,  # of the digit that comes next
+            "rest": EXPONENT_BITS,  # digits behind it
+        })  # fmt: skip
 
         # slots are given out and freed in the order of fragments
         head, tail, finished = Signal(range(SLOTS)), Signal(range(SLOTS)), Signal(SLOTS)
         m.submodules.slots = slots = Credit(SLOTS)
         m.submodules.table = table = Memory(
-            shape=data.StructLayout({"single": 1, "index": index_bits, "number": NUMBER_BITS}),
+            shape=data.StructLayout({"single": 1, "index": index_bits, "row": ROW_BITS}),
             depth=SLOTS, init=[],
         )  # fmt: skip
         m.submodules.powers = powers = Memory(shape=128, depth=SLOTS, init=[])
@@ -83,100 +98,115 @@ class Placing(wiring.Component):
         power_write, made = powers.write_port(), powers.read_port(domain="comb")
 
         m.submodules.fresh = fresh = Queue(job, depth=SLOTS)
-        exponent = self.begin.p.exponent
-        rest, number, accept = Signal(EXPONENT_BITS), Signal(NUMBER_BITS), Signal()
-        single = rest == 0
+        row, rest, accept, single = Signal(ROW_BITS), Signal(EXPONENT_BITS), Signal(), Signal()
         m.d.comb += [
             self.begin.ready.eq(slots.free),
             accept.eq(self.begin.valid & slots.free),
             slots.take.eq(accept),
-            rest.eq(exponent & (exponent - 1)),
-            number.eq(lowest(exponent)),
+            Cat(row, rest).eq(Cat(lowest_digit(self.begin.p.exponent))),
+            single.eq(rest == 0),
             table_write.en.eq(accept),
             table_write.addr.eq(tail),
             table_write.data.single.eq(single),
             table_write.data.index.eq(self.begin.p.index),
-            table_write.data.number.eq(number),
+            table_write.data.row.eq(row),
             fresh.i.valid.eq(accept & ~single),
             fresh.i.p.slot.eq(tail),
             fresh.i.p.index.eq(self.begin.p.index),
-            fresh.i.p.number.eq(number),
+            fresh.i.p.row.eq(row),
             fresh.i.p.rest.eq(rest),
         ]
         with m.If(accept):
             m.d.sync += [tail.eq(tail + 1), finished.bit_select(tail, 1).eq(single)]
 
-        # issue, in this order: a hash whose power is ready, a power half made, a new one
+        tag = data.StructLayout({
+            "place": 1,
+            "extra": 1,
+            "step": 1,
+            "more": 1,  # `job` goes on
+            "job": job,
+        })  # fmt: skip
+        m.submodules.multiplier = multiplier = Multiplier(tag)
+        done = multiplier.o_tag
+
+        # issue, in this order: a power half made, which nothing keeps but the multiplier; a product for Powers, rare;
+        # a hash whose power is ready; a power whose first digit is loaded. A load takes a cycle no other read needs.
         m.submodules.hash_queue = hash_queue = Queue(128, depth=SLOTS)
-        m.submodules.again = again = Queue(data.StructLayout(fields | {"power": 128}), depth=SLOTS)
         m.submodules.queue = queue = Queue(128, depth=SLOTS)
         m.submodules.credit = credit = Credit(SLOTS)
         wiring.connect(m, wiring.flipped(self.hashes), hash_queue.i)
         wiring.connect(m, queue.o, wiring.flipped(self.o))
-        place, go_on, start = Signal(), Signal(), Signal()
-        waiting = finished.bit_select(head, 1) & hash_queue.o.valid & credit.free
+        go_on, extra, place, start, load = (Signal(name=n) for n in ("go_on", "extra", "place", "start", "load"))
+        loaded, loading, current = Signal(), Signal(), Signal(job)
+        first, kept = Signal(128), Signal(128)
         m.d.comb += [
             own.addr.eq(head),
             made.addr.eq(head),
-            place.eq(waiting),
-            go_on.eq(again.o.valid & ~place),
-            start.eq(fresh.o.valid & ~place & ~again.o.valid),
+            go_on.eq(done.step & done.more),
+            extra.eq(self.factors.valid & ~go_on),
+            place.eq(finished.bit_select(head, 1) & hash_queue.o.valid & credit.free & ~go_on & ~extra),
+            start.eq(loaded & ~go_on & ~extra & ~place),
+            load.eq(fresh.o.valid & ~loaded & ~go_on & ~place),
+            self.factors.ready.eq(~go_on),
             hash_queue.o.ready.eq(place),
-            again.o.ready.eq(go_on),
-            fresh.o.ready.eq(start),
+            fresh.o.ready.eq(load),
             slots.give.eq(place),
             credit.take.eq(place),
             credit.give.eq(queue.o.valid & queue.o.ready),
+            first.eq(Mux(loading, self.digit, kept)),
         ]
+        m.d.sync += [loading.eq(load), kept.eq(first)]
         with m.If(place):
             m.d.sync += head.eq(head + 1)
-            m.d.comb += [self.square_index.eq(own.data.index), self.square_number.eq(own.data.number)]
-        with m.Elif(again.o.valid):
-            m.d.comb += [self.square_index.eq(again.o.p.index), self.square_number.eq(again.o.p.number)]
+        with m.If(load):
+            m.d.sync += [
+                loaded.eq(1),
+                current.eq(fresh.o.p),
+                Cat(current.row, current.rest).eq(Cat(lowest_digit(fresh.o.p.rest))),
+            ]
+        with m.Elif(start):
+            m.d.sync += loaded.eq(0)
+        with m.If(go_on):
+            m.d.comb += [self.digit_index.eq(done.job.index), self.digit_row.eq(done.job.row)]
+        with m.Elif(place):
+            m.d.comb += [self.digit_index.eq(own.data.index), self.digit_row.eq(own.data.row)]
+        with m.Elif(start):
+            m.d.comb += [self.digit_index.eq(current.index), self.digit_row.eq(current.row)]
         with m.Else():
-            m.d.comb += [self.square_index.eq(fresh.o.p.index), self.square_number.eq(fresh.o.p.number)]
+            m.d.comb += [self.digit_index.eq(fresh.o.p.index), self.digit_row.eq(fresh.o.p.row)]
 
-        # next cycle: the square is there, multiply
-        tag = data.StructLayout({
-            "place": 1,
-            "step": 1,
-            "slot": range(SLOTS),
-            "index": index_bits,
-            "rest": EXPONENT_BITS,
-        })  # fmt: skip
-        m.submodules.multiplier = multiplier = Multiplier(tag)
+        # next cycle: the digit's power is there, multiply
         a, b, use_b, issued = Signal(128), Signal(128), Signal(), Signal(tag)
+        ahead = Signal(job)
+        m.d.comb += ahead.eq(Mux(go_on, done.job, current))
         m.d.sync += [
-            a.eq(Mux(place, hash_queue.o.p, Mux(go_on, again.o.p.power, ONE))),
-            b.eq(made.data),
-            use_b.eq(place & ~own.data.single),
+            a.eq(Mux(go_on, multiplier.o, Mux(extra, self.factors.p.a, Mux(place, hash_queue.o.p, first)))),
+            b.eq(Mux(extra, self.factors.p.b, made.data)),
+            use_b.eq(extra | (place & ~own.data.single)),
             issued.place.eq(place),
+            issued.extra.eq(extra),
             issued.step.eq(go_on | start),
-            issued.slot.eq(Mux(go_on, again.o.p.slot, fresh.o.p.slot)),
-            issued.index.eq(Mux(go_on, again.o.p.index, fresh.o.p.index)),
-            issued.rest.eq(Mux(go_on, again.o.p.rest, fresh.o.p.rest)),
+            issued.more.eq(ahead.rest != 0),
+            issued.job.eq(ahead),
+            Cat(issued.job.row, issued.job.rest).eq(Cat(lowest_digit(ahead.rest))),
         ]
         m.d.comb += [
             multiplier.a[0].eq(a),
-            multiplier.b[0].eq(Mux(use_b, b, self.square)),
+            multiplier.b[0].eq(Mux(use_b, b, self.digit)),
             multiplier.i_tag.eq(issued),
         ]
 
-        done, complete = multiplier.o_tag, Signal()
+        complete = Signal()
         m.d.comb += [
-            complete.eq(done.step & (done.rest == 0)),
+            complete.eq(done.step & ~done.more),
             power_write.en.eq(complete),
-            power_write.addr.eq(done.slot),
+            power_write.addr.eq(done.job.slot),
             power_write.data.eq(multiplier.o),
-            again.i.valid.eq(done.step & ~complete),
-            again.i.p.power.eq(multiplier.o),
-            again.i.p.slot.eq(done.slot),
-            again.i.p.index.eq(done.index),
-            again.i.p.number.eq(lowest(done.rest)),
-            again.i.p.rest.eq(done.rest & (done.rest - 1)),
+            self.product.valid.eq(done.extra),
+            self.product.p.eq(multiplier.o),
             queue.i.valid.eq(done.place),
             queue.i.p.eq(multiplier.o),
         ]
         with m.If(complete):
-            m.d.sync += finished.bit_select(done.slot, 1).eq(1)
+            m.d.sync += finished.bit_select(done.job.slot, 1).eq(1)
         return m
