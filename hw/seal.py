@@ -60,7 +60,8 @@ class Seal(wiring.Component):
         patches, complete, total = [], {}, 0
         for item in fragments:
             index, number = item["index"], item["record_number"]
-            total = item["value"] ^ (kept[("sum", index, item["replay"])] if item["continues"] else 0)
+            before = kept.get(("sum", index, item["replay"]), 0)  # of a blind record: nothing, and nobody's
+            total = item["value"] ^ (before if item["continues"] else 0)
             tag = total
             if item["blind"] and item["tag_end"]:
                 tag = kept[("sum", index, 0) if item["in_progress"] else ("tag", index, number)]

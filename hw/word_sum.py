@@ -47,10 +47,11 @@ class WordSum(wiring.Component):
 
     @staticmethod
     def model(pieces: list[tuple[bytes, bool]]) -> int:
-        """The sum of pieces (bytes, odd)."""
+        """The sum of pieces (bytes, odd), of any length."""
         total = 0
         for piece, odd in pieces:
-            piece = b"\0" + piece + b"\0" if odd else piece
+            piece = b"\0" * odd + piece
+            piece += b"\0" * (len(piece) % 2)
             total += sum(int.from_bytes(piece[k : k + 2], "big") for k in range(0, len(piece), 2))
         while total > 0xFFFF:
             total = (total & 0xFFFF) + (total >> 16)
