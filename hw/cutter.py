@@ -1,13 +1,15 @@
 """The cutter: frames in, segments out."""
 
-from amaranth.hdl import Module, Mux, Signal, signed
+from types import SimpleNamespace
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.byteorder import keep_count
 from hw.config import Config
 from hw.layouts import beat, tx_beat, tx_request
-from hw.rotate import byte_mask, bytes_below, rotate_right_bytes
+from hw.rotate import byte_mask, bytes_below
 from hw.segment_headers import SegmentHeaders, header_patches, patched, patches_of, segment_header
 from hw.segment_parse import segment_plan
 from hw.stream import Queue
@@ -36,9 +38,12 @@ class Cutter(wiring.Component):
     A frame to cut gives its headers to a store; from there on one beat of payload is held, and the next one waits at
     `i`: every outgoing beat takes its payload from these two.
 
-    Contract: a beat a cycle out, two cycles behind the beat taken; frames not cut: a beat a cycle in. A frame to
-    cut costs 1 + headers // W + 1 cycles without output before its first segment (at least 5); none between segments,
-    but for segments of fewer than 5 beats whose ...
+    Contract: a beat a cycle out, two cycles behind what it is made from, also from segment to segment and from frame to
+    frame that is not cut. Before the first segment of a frame are max(6, headers // W + 3) cycles without output.
+    `i.ready` depends on what `i` offers; a frame's request and plan are taken with its last beat.
+
+    A frame that ends before its IP packet has the segments that begin in it, at least one; the last of them is cut
+    as the frame is. What lies behind the IP packet is swallowed.
 
     Members
     -------
@@ -59,157 +64,166 @@ class Cutter(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        move = Signal()  # the stages behind take a step
-        go = Signal()  # there is one
-        step = Signal(_step(self._config))
-        begin = Signal()  # it is the first beat of an outgoing frame
-        store = memory.Memory(shape=8 * self._config.width, depth=MAX_HEADERS // self._config.width + 1, init=[])
-        m.submodules.store = store
-        segment = Signal(segment_header())
-        is_cut = Signal()
-        self._control(m, move, go, step, begin, store, segment, is_cut)
-        self._requests(m, go & begin, is_cut, segment)
-        self._stages(m, move, go, step, store)
+        width = self._config.width
+        c = SimpleNamespace(
+            move=Signal(),  # the stages behind take a step
+            go=Signal(),  # there is one
+            step=Signal(_step(self._config)),
+            begin=Signal(),  # it is the first beat of an outgoing frame
+            cut=Signal(),  # the frame is cut
+            segment=Signal(segment_header()),
+            row=Signal(range(MAX_HEADERS // width + 2)),  # of the beat in a segment, as far as headers reach
+            store=memory.Memory(shape=8 * width, depth=MAX_HEADERS // width + 1, init=[]),
+        )
+        m.submodules.store = c.store
+        self._source(m, c)
+        self._outgoing(m, c)
+        self._control(m, c)
+        self._requests(m, c)
+        self._stages(m, c)
         return m
 
-    def _control(self, m, move, go, step, begin, store, segment, is_cut):
-        width, bits = self._config.width, self._config.rotate_bits
-        head, request, plan = self.i.p, self.requests.p, self.plans.p
-        m.submodules.headers = segments = SegmentHeaders(self._config)
-        m.d.comb += [segments.plan.eq(plan), segments.size.eq(request.segment_size)]
-
-        # The held beat, and where the next outgoing beat's lane 0 stands, counted from the held beat's first byte.
+    def _source(self, m, c):
+        """The held beat; lane 0 of the next outgoing one is `shift` bytes behind its first (or before: negative)."""
+        width, head = self._config.width, self.i.p
+        c.hold = Signal()
+        c.held_last = Signal()
+        c.held_count = Signal(range(width + 1))
+        c.head_count = Signal(range(width + 1))
+        c.shift = Signal(signed(self._config.rotate_bits + 1))
+        c.from_head = Signal(signed(self._config.rotate_bits + 2))  # lanes below come from `i`
         held = Signal(8 * width)
-        held_last = Signal()
-        held_count = Signal(range(width + 1))
-        head_count = Signal(range(width + 1))
-        shift = Signal(signed(bits + 1))
-        m.d.comb += head_count.eq(keep_count(head.keep))
-        hold = Signal()
-        with m.If(hold):
-            m.d.sync += [held.eq(head.data), held_last.eq(head.last), held_count.eq(head_count)]
+        m.d.comb += c.head_count.eq(keep_count(head.keep))
+        with m.If(c.hold):
+            m.d.sync += [held.eq(head.data), c.held_last.eq(head.last), c.held_count.eq(c.head_count)]
+        below = byte_mask(bytes_below(m, c.from_head, width))
+        m.d.comb += c.step.data.eq((head.data & below) | (held & ~below))
 
-        row = Signal(range(MAX_HEADERS // width + 2))
-        header_left = Signal(range(MAX_HEADERS + width))
-        left = Signal(16)  # payload bytes of the segment
-        loaded = Signal.like(header_left)  # bytes of the frame, if it ends with its headers or before
-        bare = Signal()  # it does
-        active = Signal()  # a segment is being sent
-        in_headers = plan.payload_offset[:bits]  # bytes of headers in the beat where they end
-
-        # One outgoing beat of a segment.
-        headers = Signal(range(width + 1))
-        wanted = Signal(range(width + 1))  # payload bytes
+    def _outgoing(self, m, c):
+        """One outgoing beat of a segment."""
+        width, bits = self._config.width, self._config.rotate_bits
+        head, plan = self.i.p, self.plans.p
+        c.header_left = Signal(range(MAX_HEADERS + width))
+        c.left = Signal(16)  # payload bytes of the segment
+        c.bare = Signal()  # the frame ends with its headers or before
+        c.headers = Signal(range(width + 1))
+        c.wanted = Signal(range(width + 1))  # payload bytes
+        c.over = Signal()  # the frame's last byte is in this beat
+        c.segment_end = Signal()
+        c.frame_end = Signal()
+        c.advance = Signal()  # what is at `i` becomes the held beat
+        c.next_shift = Signal(signed(bits + 3))
+        c.supplied = Signal()
+        c.count = Signal(range(width + 1))
+        room = Signal(range(width + 1))
         payload_end = Signal(signed(bits + 3))
-        next_shift = Signal(signed(bits + 3))
+        beyond = Signal()  # payload of the beat at `i` is wanted
         available = Signal(range(2 * width + 1))
-        over = Signal()  # the frame's last byte is in this beat
-        segment_end = Signal()
-        frame_end = Signal()
-        advance = Signal()  # this beat or the next needs what is at `i`
         m.d.comb += [
-            headers.eq(Mux(header_left > width, width, header_left)),
-            wanted.eq(Mux(left > width - headers, width - headers, left)),
-            payload_end.eq(shift + headers + wanted),
-            next_shift.eq(payload_end - in_headers),
-            available.eq(Mux(held_last, held_count, width + head_count)),
-            over.eq((wanted != 0) & (available <= payload_end) & (held_last | (head.last & (payload_end > width)))),
-            segment_end.eq(over | ((wanted == left) & (header_left <= width))),
-            frame_end.eq(segment_end & (over | bare | segment.last)),
+            c.headers.eq(Mux(c.header_left > width, width, c.header_left)),
+            room.eq(width - c.headers),
+            c.wanted.eq(Mux(c.left > room, room, c.left)),
+            payload_end.eq(c.shift + c.headers + c.wanted),
+            c.next_shift.eq(payload_end - plan.payload_offset[:bits]),
+            beyond.eq((c.wanted != 0) & ~c.held_last & (payload_end > width)),
+            available.eq(Mux(c.held_last, c.held_count, width + c.head_count)),
+            c.over.eq((c.wanted != 0) & (available <= payload_end) & (c.held_last | (beyond & head.last))),
+            c.count.eq(Mux(c.over, available - c.shift, c.headers + c.wanted)),
+            c.segment_end.eq(c.over | ((c.wanted == c.left) & (c.header_left <= width))),
+            c.frame_end.eq(c.segment_end & (c.over | c.bare | c.segment.last)),
+            c.supplied.eq(self.i.valid | ~(c.advance | beyond)),
         ]
-        with m.If(held_last | (wanted == 0)):
-            m.d.comb += advance.eq(0)
-        with m.Elif(segment_end & ~frame_end):
-            m.d.comb += advance.eq(next_shift >= width)
-        with m.Else():
-            m.d.comb += advance.eq(frame_end | (shift >= 0))
+        # A segment that ends in the held beat leaves it to the next; else the next beat begins behind it.
+        with m.If((c.wanted != 0) & ~c.held_last):
+            with m.If(c.segment_end & ~c.frame_end):
+                m.d.comb += c.advance.eq(c.next_shift >= width)
+            with m.Else():
+                m.d.comb += c.advance.eq(c.frame_end | (c.shift >= 0))
 
-        m.d.comb += [
-            begin.eq(row == 0),
-            step.rotate.eq(shift[:bits]),
-            step.headers.eq(headers),
-            step.count.eq(Mux(over, available - shift, headers + wanted)),
-            step.last.eq(segment_end),
-            step.row.eq(row),
-            *(getattr(step.patches, name).eq(value) for name, value in patches_of(plan, segment).items()),
-        ]
-        newer = Signal(signed(bits + 2))  # lanes below come from `i`, the others are held
-        m.d.comb += newer.eq(shift)
-        from_head = byte_mask(bytes_below(m, newer, width))
-        m.d.comb += step.data.eq((head.data & from_head) | (held & ~from_head))
-
+    def _control(self, m, c):
+        width, bits = self._config.width, self._config.rotate_bits
+        head, request, plan, step = self.i.p, self.requests.p, self.plans.p, c.step
+        m.submodules.headers = headers = SegmentHeaders(self._config)
         sized = Signal()
-        cut = Signal()
         finish = Signal()  # of a frame
-        first = Signal(init=1)  # of a frame not cut
-        write = store.write_port()
+        first = Signal(init=1)  # beat of a frame not cut
+        active = Signal()  # a segment is being sent
+        loaded = Signal.like(c.header_left)
+        size = Signal.like(loaded)
+        write = c.store.write_port()
         m.d.comb += [
+            headers.plan.eq(plan),
+            headers.size.eq(request.segment_size),
             sized.eq(request.segment_size != 0),
-            cut.eq(sized & plan.parsed & (plan.payload_length > request.segment_size)),
+            c.cut.eq(sized & plan.parsed & (plan.payload_length > request.segment_size)),
             self.requests.ready.eq(finish),
             self.plans.ready.eq(finish & sized),
-            write.addr.eq(row),
+            write.addr.eq(c.row),
             write.data.eq(head.data),
+            size.eq(c.row * width + c.head_count),
+            c.begin.eq(c.row == 0),
+            c.from_head.eq(c.shift),
+            step.rotate.eq(c.shift[:bits]),
+            step.headers.eq(c.headers),
+            step.count.eq(c.count),
+            step.last.eq(c.segment_end),
+            step.row.eq(c.row),
+            *(getattr(step.patches, name).eq(value) for name, value in patches_of(plan, c.segment).items()),
         ]
-        size = Signal.like(loaded)
-        m.d.comb += size.eq(row * width + head_count)
-        take = Signal()  # the next segment begins with the next beat
-
         with m.FSM():
             with m.State("START"):
-                with m.If(self.requests.valid & (~sized | (self.plans.valid & ~cut))):
+                with m.If(self.requests.valid & (~sized | (self.plans.valid & ~c.cut))):
                     m.d.comb += [
-                        self.i.ready.eq(move),
-                        go.eq(move & self.i.valid),
-                        begin.eq(first),
-                        newer.eq(width),
+                        self.i.ready.eq(c.move),
+                        c.go.eq(c.move & self.i.valid),
+                        c.begin.eq(first),
+                        c.from_head.eq(width),
                         step.rotate.eq(0),
                         step.headers.eq(0),
-                        step.count.eq(head_count),
+                        step.count.eq(c.head_count),
                         step.last.eq(head.last),
-                        finish.eq(go & head.last),
+                        finish.eq(c.go & head.last),
                     ]
-                    with m.If(go):
+                    with m.If(c.go):
                         m.d.sync += first.eq(head.last)
                 with m.Elif(self.requests.valid & self.plans.valid):
-                    m.d.comb += segments.start.eq(1)
-                    m.d.sync += row.eq(0)
+                    m.d.comb += headers.start.eq(1)
+                    m.d.sync += c.row.eq(0)
                     m.next = "LOAD"
             with m.State("LOAD"):
-                m.d.comb += [self.i.ready.eq(1), hold.eq(self.i.valid), write.en.eq(self.i.valid)]
-                m.d.sync += [loaded.eq(size), bare.eq(head.last & (size <= plan.payload_offset)), shift.eq(0)]
+                m.d.comb += [self.i.ready.eq(1), c.hold.eq(self.i.valid), write.en.eq(self.i.valid)]
+                m.d.sync += [loaded.eq(size), c.bare.eq(head.last & (size <= plan.payload_offset)), c.shift.eq(0)]
                 with m.If(self.i.valid):
-                    m.d.sync += row.eq(row + 1)
-                    with m.If(head.last | (row == plan.payload_offset[bits:])):
+                    m.d.sync += c.row.eq(c.row + 1)
+                    with m.If(head.last | (c.row == plan.payload_offset[bits:])):
                         m.next = "CUT"
             with m.State("CUT"):
-                supplied = self.i.valid | ~(advance | ((wanted != 0) & ~held_last & (payload_end > width)))
                 m.d.comb += [
-                    go.eq(active & move & supplied),
-                    self.i.ready.eq(active & move & advance),
-                    hold.eq(go & advance),
-                    segments.o.ready.eq(~active | (go & segment_end & ~frame_end)),
-                    take.eq(segments.o.valid & segments.o.ready),
+                    c.go.eq(active & c.move & c.supplied),
+                    self.i.ready.eq(active & c.move & c.advance),
+                    c.hold.eq(c.go & c.advance),
+                    headers.o.ready.eq(~active | (c.go & c.segment_end & ~c.frame_end)),
                 ]
-                with m.If(go):
+                with m.If(c.go):
                     m.d.sync += [
-                        active.eq(~segment_end),
-                        row.eq(row + ~row.all()),
-                        header_left.eq(header_left - headers),
-                        left.eq(left - wanted),
+                        active.eq(~c.segment_end),
+                        c.row.eq(c.row + ~c.row.all()),
+                        c.header_left.eq(c.header_left - c.headers),
+                        c.left.eq(c.left - c.wanted),
                     ]
-                    with m.If(wanted != 0):
-                        m.d.sync += shift.eq(Mux(segment_end, next_shift, shift + width) - Mux(advance, width, 0))
-                with m.If(take):
+                    with m.If(c.wanted != 0):
+                        position = Mux(c.segment_end, c.next_shift, c.shift + width)
+                        m.d.sync += c.shift.eq(position - Mux(c.advance, width, 0))
+                with m.If(headers.o.valid & headers.o.ready):
                     m.d.sync += [
                         active.eq(1),
-                        row.eq(0),
-                        header_left.eq(Mux(bare, loaded, plan.payload_offset)),
-                        left.eq(Mux(bare, 0, segments.o.p.length)),
-                        segment.eq(segments.o.p),
+                        c.segment.eq(headers.o.p),
+                        c.row.eq(0),
+                        c.header_left.eq(Mux(c.bare, loaded, plan.payload_offset)),
+                        c.left.eq(Mux(c.bare, 0, headers.o.p.length)),
                     ]
-                with m.If(go & frame_end):
-                    m.d.comb += [segments.stop.eq(1), finish.eq(held_last | head.last)]
+                with m.If(c.go & c.frame_end):
+                    m.d.comb += [headers.stop.eq(1), finish.eq(c.held_last | head.last)]
                     with m.If(finish):
                         m.next = "START"
                     with m.Else():
@@ -218,47 +232,46 @@ class Cutter(wiring.Component):
                 m.d.comb += [self.i.ready.eq(1), finish.eq(self.i.valid & head.last)]
                 with m.If(finish):
                     m.next = "START"
-        m.d.comb += is_cut.eq(cut)
 
-    def _requests(self, m, push, is_cut, segment):
+    def _requests(self, m, c):
         """The request of each outgoing frame, beside its beats."""
         m.submodules.sent = sent = Queue(tx_request(), depth=4)  # at most 2 are inside: one a stage
         request, out = self.requests.p, sent.i.p
         m.d.comb += [
             out.eq(request),
-            sent.i.valid.eq(push),
+            sent.i.valid.eq(c.go & c.begin),
             sent.o.ready.eq(self.o.valid & self.o.ready & self.o.p.last),
             self.o.p.request.eq(sent.o.p),
-            out.segment_size.eq(Mux(is_cut & (request.kind == TxKind.PASS), request.segment_size, 0)),
+            out.segment_size.eq(Mux(c.cut & (request.kind == TxKind.PASS), request.segment_size, 0)),
         ]
-        with m.If(is_cut):
-            m.d.comb += out.adopt.eq(request.adopt & segment.last)
-            with m.If((request.kind == TxKind.PREFIX) & ~segment.first):
+        with m.If(c.cut):
+            m.d.comb += out.adopt.eq(request.adopt & c.segment.last)
+            with m.If((request.kind == TxKind.PREFIX) & ~c.segment.first):
                 m.d.comb += out.kind.eq(TxKind.RETRANSMIT)
 
-    def _stages(self, m, move, go, step, store):
+    def _stages(self, m, c):
         """Stage 1: the beat and the headers out of the store; stage 2: payload turned, headers patched."""
         width = self._config.width
-        read = store.read_port()
+        read = c.store.read_port()
         valid_1 = Signal()
-        step_1 = Signal.like(step)
+        step_1 = Signal.like(c.step)
         m.d.comb += [
-            read.addr.eq(step.row),
-            read.en.eq(move),
-            move.eq(~self.o.valid | self.o.ready),
+            read.addr.eq(c.step.row),
+            read.en.eq(c.move),
+            c.move.eq(~self.o.valid | self.o.ready),
         ]
         payload = Signal(8 * width)
         headers = Signal(8 * width)
         m.d.comb += [
-            payload.eq(rotate_right_bytes(step_1.data, step_1.rotate)),
+            payload.eq(Cat(step_1.data, step_1.data) >> Cat(Const(0, 3), step_1.rotate)),
             headers.eq(patched(m, read.data, step_1.row, step_1.patches)),
         ]
         in_headers = byte_mask(bytes_below(m, step_1.headers, width))
         keep = bytes_below(m, step_1.count, width)
-        with m.If(move):
+        with m.If(c.move):
             m.d.sync += [
-                valid_1.eq(go),
-                step_1.eq(step),
+                valid_1.eq(c.go),
+                step_1.eq(c.step),
                 self.o.valid.eq(valid_1),
                 self.o.p.data.eq(((payload & ~in_headers) | (headers & in_headers)) & byte_mask(keep)),
                 self.o.p.keep.eq(keep),

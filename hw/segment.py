@@ -19,6 +19,14 @@ DEPTH = 32
 class Segment(wiring.Component):
     """Cuts frames by docs/contract-tx.md, section 5; hands on all others unchanged.
 
+    Contract: a beat a cycle in as long as nothing is cut. The first beat shows at `o` 3 cycles after it was taken; with
+    a segment size (W = 16) 14 if it is IPv4 without options, else at most 22. Segments: see `Cutter`. 32 beats are
+    stored, never a whole frame.
+
+    `request` of what leaves: `segment_size` stays only with the segments of a PASS frame, whose TCP checksum has to be
+    made, and is 0 with everything else; PREFIX is RETRANSMIT from the second segment on; `adopt` stays only with the
+    segment that ends with the IP packet. The TCP checksum is still the frame's.
+
     Members
     -------
     i : In(stream.Signature(tx_beat(config)))

@@ -16,6 +16,7 @@ IP_PLACE = 2
 payload length 4."""
 TCP_PLACE = 4
 """Of the first in the TCP header: sequence number 4, flags 13."""
+TCP_ENABLE = 0b10_0000_1111
 
 
 def segment_header():
@@ -39,7 +40,6 @@ def header_patches():
         "ip_enable": PATCH_BYTES,
         "tcp_at": 7,
         "tcp": 8 * PATCH_BYTES,
-        "tcp_enable": PATCH_BYTES,
     })  # fmt: skip
 
 
@@ -162,7 +162,6 @@ def patches_of(plan, segment) -> dict:
         "ip_enable": Mux(plan.ipv6, 0b00_0000_1100, 0b11_0000_1111),
         "tcp_at": plan.l4_offset + TCP_PLACE,
         "tcp": Cat(_network(segment.seq), Const(0, 40), plan.flags & ~clear),
-        "tcp_enable": 0b10_0000_1111,
     }
 
 
@@ -170,7 +169,7 @@ def patched(m: Module, header, row, patches):
     """Beat `row` of the headers with the patches laid over it."""
     width = len(header) // 8
     bits = (width - 1).bit_length()
-    for name in ("ip", "tcp"):
+    for name, enabled in (("ip", patches.ip_enable), ("tcp", Const(TCP_ENABLE, PATCH_BYTES))):
         at = getattr(patches, f"{name}_at")
         enable = Signal(width + PATCH_BYTES, name=f"{name}_lanes")
         value = Signal(8 * (width + PATCH_BYTES), name=f"{name}_bytes")
@@ -178,7 +177,7 @@ def patched(m: Module, header, row, patches):
         low = at[:bits]
         begins, goes_on = Signal(name=f"{name}_begins"), Signal(name=f"{name}_goes_on")
         m.d.comb += [
-            enable.eq(getattr(patches, f"{name}_enable") << low),
+            enable.eq(enabled << low),
             value.eq(getattr(patches, name) << Cat(Const(0, 3), low)),
             begins.eq(row == at[bits:]),
             goes_on.eq(row == at[bits:] + 1),
