@@ -7,7 +7,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw import layouts
+from hw import layouts, tx_layouts
 from hw.buffer import PairPort, readable
 from hw.config import Config
 from hw.plan import POSITION_BITS, Plan, plan_layout
@@ -43,10 +43,10 @@ class Align(wiring.Component):
 
     Members
     -------
-    i : In(stream.Signature(layouts.work))                       transmit: layouts.tx_work
+    i : In(stream.Signature(layouts.work))                       transmit: tx_layouts.tx_work
     keystream : Out(stream.Signature(layouts.keystream_request))
-    hashed : Out(stream.Signature(layouts.hash_beat))            transmit: layouts.plain_beat
-    items : Out(stream.Signature(layouts.verdict_item))          transmit: layouts.seal_item
+    hashed : Out(stream.Signature(layouts.hash_beat))            transmit: tx_layouts.plain_beat
+    items : Out(stream.Signature(layouts.verdict_item))          transmit: tx_layouts.seal_item
     buffer : Out(PairPort)
     written, ended : In          see docs/architecture.md, packet buffer
     """
@@ -54,9 +54,9 @@ class Align(wiring.Component):
     def __init__(self, config: Config, *, transmit: bool = False):
         self.config = config
         self.transmit = transmit
-        self._work = layouts.tx_work(config) if transmit else layouts.work(config)
-        self._hashed = layouts.plain_beat(config) if transmit else layouts.hash_beat(config)
-        self._items = layouts.seal_item(config) if transmit else layouts.verdict_item(config)
+        self._work = tx_layouts.tx_work(config) if transmit else layouts.work(config)
+        self._hashed = tx_layouts.plain_beat(config) if transmit else layouts.hash_beat(config)
+        self._items = tx_layouts.seal_item(config) if transmit else layouts.verdict_item(config)
         super().__init__({
             "i": In(stream.Signature(self._work)),
             "keystream": Out(stream.Signature(layouts.keystream_request(config))),

@@ -6,8 +6,9 @@ from amaranth.lib.wiring import In, Out
 
 from hw.byteorder import keep_count
 from hw.config import Config
-from hw.layouts import beat, checksum_plan, tx_checksum
+from hw.layouts import beat, checksum_plan
 from hw.stream import Queue
+from hw.tx_layouts import tx_checksum
 from model.contract import MAX_FRAME, Checksum
 
 DELAY_DEPTH = 32

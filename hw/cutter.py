@@ -8,11 +8,12 @@ from amaranth.lib.wiring import In, Out
 
 from hw.byteorder import keep_count
 from hw.config import Config
-from hw.layouts import beat, tx_beat, tx_request
+from hw.layouts import beat
 from hw.rotate import byte_mask, bytes_below
 from hw.segment_headers import SegmentHeaders, header_patches, patched, patches_of, segment_header
 from hw.segment_parse import segment_plan
 from hw.stream import Queue
+from hw.tx_layouts import tx_beat, tx_request
 from model.contract import HEADER_WINDOW, TxKind
 
 MAX_HEADERS = HEADER_WINDOW + 40

@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw import layouts
+from hw import layouts, tx_layouts
 from hw.config import Config
 from hw.credit import Credit
 from hw.rotate import byte_mask
@@ -24,7 +24,7 @@ class Encrypt(wiring.Component):
 
     Members
     -------
-    i : In(stream.Signature(layouts.plain_beat))              beats, and an end for each frame
+    i : In(stream.Signature(tx_layouts.plain_beat))              beats, and an end for each frame
     keystream : In(stream.Signature(layouts.aligned_beat))    for the same beats and ends, in the same order
     o : Out(stream.Signature(layouts.hash_beat))              ciphertext
     aligned : Out(stream.Signature(layouts.aligned_beat))     the keystream, handed on
@@ -35,7 +35,7 @@ class Encrypt(wiring.Component):
         self.config = config
         self.delay = WordSum.delay_of(config.width) + 2
         super().__init__({
-            "i": In(stream.Signature(layouts.plain_beat(config))),
+            "i": In(stream.Signature(tx_layouts.plain_beat(config))),
             "keystream": In(stream.Signature(layouts.aligned_beat(config))),
             "o": Out(stream.Signature(layouts.hash_beat(config))),
             "aligned": Out(stream.Signature(layouts.aligned_beat(config))),

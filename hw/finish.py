@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw import layouts
+from hw import layouts, tx_layouts
 from hw.config import Config
 from hw.overlay import Overlay
 from hw.rotate import byte_mask
@@ -22,26 +22,26 @@ class Finish(wiring.Component):
     Members
     -------
     i : In(stream.Signature(layouts.beat))                        frames from the packet buffer
-    orders : In(stream.Signature(layouts.finish_order))           one for each frame
+    orders : In(stream.Signature(tx_layouts.finish_order))           one for each frame
     keystream : In(stream.Signature(layouts.aligned_beat))
     patches : In(stream.Signature(layouts.aligned_beat))          tags
     o : Out(stream.Signature(layouts.beat))
-    completions : Out(stream.Signature(layouts.tx_completion()))
+    completions : Out(stream.Signature(tx_layouts.tx_completion()))
     left : Out(1)                            a frame's last beat is passed on or swallowed in this cycle
-    counted : Out(layouts.finish_order)      its order, valid with `left`
+    counted : Out(tx_layouts.finish_order)      its order, valid with `left`
     """
 
     def __init__(self, config: Config):
         self.config = config
         super().__init__({
             "i": In(stream.Signature(layouts.beat(config))),
-            "orders": In(stream.Signature(layouts.finish_order(config))),
+            "orders": In(stream.Signature(tx_layouts.finish_order(config))),
             "keystream": In(stream.Signature(layouts.aligned_beat(config))),
             "patches": In(stream.Signature(layouts.aligned_beat(config))),
             "o": Out(stream.Signature(layouts.beat(config))),
-            "completions": Out(stream.Signature(layouts.tx_completion())),
+            "completions": Out(stream.Signature(tx_layouts.tx_completion())),
             "left": Out(1),
-            "counted": Out(layouts.finish_order(config)),
+            "counted": Out(tx_layouts.finish_order(config)),
         })  # fmt: skip
 
     @staticmethod
@@ -64,8 +64,8 @@ class Finish(wiring.Component):
         width = config.width
         m.submodules.cipher = cipher = Overlay(config)
         m.submodules.tags = tags = Overlay(config)
-        m.submodules.order_queue = orders = Queue(layouts.finish_order(config), depth=4)
-        m.submodules.completion_queue = completions = Queue(layouts.tx_completion(), depth=4)
+        m.submodules.order_queue = orders = Queue(tx_layouts.finish_order(config), depth=4)
+        m.submodules.completion_queue = completions = Queue(tx_layouts.tx_completion(), depth=4)
         wiring.connect(m, wiring.flipped(self.keystream), cipher.i)
         wiring.connect(m, wiring.flipped(self.patches), tags.i)
         wiring.connect(m, wiring.flipped(self.orders), orders.i)

@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw import layouts
+from hw import layouts, tx_layouts
 from hw.config import Config
 from hw.rotate import byte_mask
 from hw.stream import Queue
@@ -29,12 +29,12 @@ class Seal(wiring.Component):
 
     Members
     -------
-    i : In(stream.Signature(layouts.seal_item))
+    i : In(stream.Signature(tx_layouts.seal_item))
     hash : In(stream.Signature(128))     placed hash, one for each fragment
     j0 : In(stream.Signature(128))       E(J0), one for each fragment with `has_j0`
     delta : In(stream.Signature(16))     one for each frame
     patches : Out(stream.Signature(layouts.aligned_beat))
-    orders : Out(stream.Signature(layouts.finish_order))
+    orders : Out(stream.Signature(tx_layouts.finish_order))
     """
 
     delay = WordSum.delay_of(TAG_SIZE // 2) + 2
@@ -42,12 +42,12 @@ class Seal(wiring.Component):
     def __init__(self, config: Config):
         self.config = config
         super().__init__({
-            "i": In(stream.Signature(layouts.seal_item(config))),
+            "i": In(stream.Signature(tx_layouts.seal_item(config))),
             "hash": In(stream.Signature(128)),
             "j0": In(stream.Signature(128)),
             "delta": In(stream.Signature(16)),
             "patches": Out(stream.Signature(layouts.aligned_beat(config))),
-            "orders": Out(stream.Signature(layouts.finish_order(config))),
+            "orders": Out(stream.Signature(tx_layouts.finish_order(config))),
         })  # fmt: skip
 
     @staticmethod
@@ -183,23 +183,23 @@ class _SealOutput(wiring.Component):
 
     Members
     -------
-    item : In(layouts.seal_item), tag : In(128), delta : In(16)
+    item : In(tx_layouts.seal_item), tag : In(128), delta : In(16)
     valid : In(1)     only while `ready`
     ready : Out(1)
     patches : Out(stream.Signature(layouts.aligned_beat))
-    orders : Out(stream.Signature(layouts.finish_order))
+    orders : Out(stream.Signature(tx_layouts.finish_order))
     """
 
     def __init__(self, config: Config):
         self.config = config
         super().__init__({
-            "item": In(layouts.seal_item(config)),
+            "item": In(tx_layouts.seal_item(config)),
             "tag": In(128),
             "delta": In(16),
             "valid": In(1),
             "ready": Out(1),
             "patches": Out(stream.Signature(layouts.aligned_beat(config))),
-            "orders": Out(stream.Signature(layouts.finish_order(config))),
+            "orders": Out(stream.Signature(tx_layouts.finish_order(config))),
         })  # fmt: skip
 
     def elaborate(self, platform):
@@ -209,7 +209,7 @@ class _SealOutput(wiring.Component):
             "end": 1, "position": layouts.OFFSET_BITS + 1, "tag": 8 * TAG_SIZE, "mask": TAG_SIZE,
         })  # fmt: skip
         m.submodules.patch_queue = patches = Queue(patch, depth=PATCH_DEPTH)
-        m.submodules.order_queue = orders = Queue(layouts.tx_order(), depth=ORDER_DEPTH)
+        m.submodules.order_queue = orders = Queue(tx_layouts.tx_order(), depth=ORDER_DEPTH)
         m.submodules.sum_queue = sums = Queue(16, depth=ORDER_DEPTH)  # one for each of `orders`, later
         m.submodules.sum = word_sum = WordSum(TAG_SIZE // 2)
 

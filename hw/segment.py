@@ -6,10 +6,11 @@ from amaranth.lib.wiring import In, Out
 
 from hw.config import Config
 from hw.cutter import Cutter
-from hw.layouts import beat, tx_beat, tx_request
+from hw.layouts import beat
 from hw.segment_headers import CWR, FIN, PSH, SegmentHeaders
 from hw.segment_parse import SegmentParse
 from hw.stream import Queue
+from hw.tx_layouts import tx_beat, tx_request
 from model.contract import TxKind
 
 DEPTH = 32

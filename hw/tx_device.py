@@ -4,7 +4,7 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw import layouts
+from hw import layouts, tx_layouts
 from hw.align import Align
 from hw.config import Config
 from hw.control import Control
@@ -27,9 +27,9 @@ class TxDevice(wiring.Component):
 
     Members
     -------
-    tx : In(stream.Signature(layouts.tx_beat))                    from the host, with the request
+    tx : In(stream.Signature(tx_layouts.tx_beat))                    from the host, with the request
     wire : Out(stream.Signature(layouts.beat))                    to the wire
-    completions : Out(stream.Signature(layouts.tx_completion()))  one for each frame or segment, in order
+    completions : Out(stream.Signature(tx_layouts.tx_completion()))  one for each frame or segment, in order
     commands : In(stream.Signature(layouts.command))
     responses : Out(stream.Signature(layouts.response))
     """
@@ -37,9 +37,9 @@ class TxDevice(wiring.Component):
     def __init__(self, config: Config):
         self.config = config
         super().__init__({
-            "tx": In(stream.Signature(layouts.tx_beat(config))),
+            "tx": In(stream.Signature(tx_layouts.tx_beat(config))),
             "wire": Out(stream.Signature(layouts.beat(config))),
-            "completions": Out(stream.Signature(layouts.tx_completion())),
+            "completions": Out(stream.Signature(tx_layouts.tx_completion())),
             "commands": In(stream.Signature(layouts.command(config))),
             "responses": Out(stream.Signature(layouts.response())),
         })  # fmt: skip
@@ -47,7 +47,7 @@ class TxDevice(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config = self.config
-        m.submodules.requests = requests = Queue(layouts.tx_request(), depth=layouts.MAX_PACKETS + 1)
+        m.submodules.requests = requests = Queue(tx_layouts.tx_request(), depth=layouts.MAX_PACKETS + 1)
         m.submodules.ingress = ingress = Ingress(config, transmit=True)
         m.submodules.track = track = TxTrack(config)
         m.submodules.align = align = Align(config, transmit=True)

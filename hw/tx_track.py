@@ -4,7 +4,7 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw import layouts
+from hw import layouts, tx_layouts
 from hw.buffer import PairPort
 from hw.config import Config
 from hw.walk import HEADER_BYTES, RecordHeader, Walk, position_layout
@@ -35,9 +35,9 @@ class TxTrack(wiring.Component):
     Members
     -------
     i : In(stream.Signature(layouts.headers))
-    requests : In(stream.Signature(layouts.tx_request()))       one for each frame
-    checksum : In(stream.Signature(layouts.tx_checksum()))      one for each frame
-    o : Out(stream.Signature(layouts.tx_work))
+    requests : In(stream.Signature(tx_layouts.tx_request()))       one for each frame
+    checksum : In(stream.Signature(tx_layouts.tx_checksum()))      one for each frame
+    o : Out(stream.Signature(tx_layouts.tx_work))
     operations : In(stream.Signature(layouts.tracker_operation))    between frames, before the next one
     answers : Out(stream.Signature(layouts.tracker_answer()))
     buffer : Out(PairPort)                                      header bytes
@@ -48,9 +48,9 @@ class TxTrack(wiring.Component):
         self.config = config
         super().__init__({
             "i": In(stream.Signature(layouts.headers(config))),
-            "requests": In(stream.Signature(layouts.tx_request())),
-            "checksum": In(stream.Signature(layouts.tx_checksum())),
-            "o": Out(stream.Signature(layouts.tx_work(config))),
+            "requests": In(stream.Signature(tx_layouts.tx_request())),
+            "checksum": In(stream.Signature(tx_layouts.tx_checksum())),
+            "o": Out(stream.Signature(tx_layouts.tx_work(config))),
             "operations": In(stream.Signature(layouts.tracker_operation(config))),
             "answers": Out(stream.Signature(layouts.tracker_answer())),
             "buffer": Out(PairPort(config)),

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hw import layouts
+from hw import layouts, tx_layouts
 from hw.config import Config
 from model.commands import (
     Add,
@@ -131,8 +131,8 @@ def encode_frames(frames: Sequence[bytes], config: Config, more_bits: int = 0) -
 
 
 def encode_tx_frames(frames: Sequence[bytes], requests: Sequence[TxRequest], config: Config) -> Words:
-    """Frames and their requests to beats of `layouts.tx_beat`."""
-    layout: Any = layouts.tx_request()
+    """Frames and their requests to beats of `tx_layouts.tx_beat`."""
+    layout: Any = tx_layouts.tx_request()
     beats = encode_frames(frames, config, layout.size)
     # The request follows `last`, which is bit 0 of its byte.
     size = layout.size // 8 + 1
@@ -146,7 +146,7 @@ def encode_tx_frames(frames: Sequence[bytes], requests: Sequence[TxRequest], con
 
 
 def request_fields(request: TxRequest) -> dict[str, int]:
-    """Fields of `layouts.tx_request`."""
+    """Fields of `tx_layouts.tx_request`."""
     return {
         "kind": request.kind,
         "handle": request.handle,
@@ -160,7 +160,7 @@ def request_fields(request: TxRequest) -> dict[str, int]:
 
 def decode_completions(items: Words) -> list[tuple[TxStatus, int]]:
     """Status and handle of each completion."""
-    layout: Any = layouts.tx_completion()
+    layout: Any = tx_layouts.tx_completion()
     found = [_unpack(layout, value) for value in from_words(items)]
     return [(TxStatus(f["status"]), f["handle"]) for f in found]
 

@@ -5,7 +5,7 @@ import random
 import pytest
 from amaranth.lib import data
 
-from hw import layouts
+from hw import layouts, tx_layouts
 from hw.config import Config
 from hw.finish import Finish
 from hw.overlay import Overlay
@@ -123,7 +123,7 @@ class Frames:
         assert len(frames) == len(self.want) and not frame
         for number, (got, want) in enumerate(zip(frames, self.want, strict=True)):
             assert got == want, f"frame {number} of those that leave"
-        got = [data.Const(layouts.tx_completion(), bits) for bits in completions]
+        got = [data.Const(tx_layouts.tx_completion(), bits) for bits in completions]
         assert [(c.status, c.handle) for c in got] == self.completions
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import pytest
 from amaranth.lib import data
 
-from hw import layouts
+from hw import layouts, tx_layouts
 from hw.config import Config
 from hw.seal import Seal
 from model.contract import TAG_RING, TxStatus
@@ -200,7 +200,7 @@ def test_frames_against_the_model(width, stalls):
         extra_cycles=20,
     )
     compare(decode_patches(patches, config), frames.patches)
-    layout = layouts.finish_order(config)
+    layout = tx_layouts.finish_order(config)
     for number, (got, want) in enumerate(zip(orders, frames.orders, strict=True)):
         order = data.Const(layout, got)
         assert {name: getattr(order, name) for name in want} == want, f"frame {number}"

@@ -9,8 +9,8 @@ import pytest
 from amaranth.lib import data
 
 from hw.config import Config
-from hw.layouts import tx_beat
 from hw.segment import Segment
+from hw.tx_layouts import tx_beat
 from model import segmentation
 from model.contract import TxKind
 from sim.engine.component import ComponentEngine

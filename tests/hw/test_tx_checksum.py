@@ -11,8 +11,8 @@ from scapy.layers.l2 import Ether
 from hw.checksum import ChecksumUnit
 from hw.config import Config
 from hw.ingress import Ingress
-from hw.layouts import tx_checksum
 from hw.parse import Parse
+from hw.tx_layouts import tx_checksum
 from tests.hw.frames import arp, ipv4, ipv6, random_frame, tcp, to_beats, udp
 from tests.hw.testbench import run_streams
 

@@ -5,7 +5,7 @@ import random
 import pytest
 from amaranth.lib import data
 
-from hw import layouts
+from hw import layouts, tx_layouts
 from hw.config import Config
 from hw.tx_track import TxTrack
 from model.contract import TxKind, TxStatus
@@ -132,7 +132,7 @@ def test_tx_track_is_the_golden_tracker(width, version, sizes):
         seed=width,
         processes=[buffer_of(dut, payloads, headers, width), query_at_the_end],
     )
-    work = [data.Const(layouts.tx_work(config), bits) for bits in items]
+    work = [data.Const(tx_layouts.tx_work(config), bits) for bits in items]
     ends = [w for w in work if w.end]
     assert [TxStatus(w.tx.status) for w in ends] == want
     assert {TxStatus.ENCRYPTED, TxStatus.DROPPED_MALFORMED} <= set(want)

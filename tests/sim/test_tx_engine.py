@@ -5,7 +5,7 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw import layouts
+from hw import layouts, tx_layouts
 from hw.config import Config
 from hw.stream import Queue
 from model.commands import Read
@@ -28,9 +28,9 @@ class TxStandIn(wiring.Component):
         self.config = config
         self.sent = sent
         super().__init__({
-            "tx": In(stream.Signature(layouts.tx_beat(config))),
+            "tx": In(stream.Signature(tx_layouts.tx_beat(config))),
             "wire": Out(stream.Signature(layouts.beat(config))),
-            "completions": Out(stream.Signature(layouts.tx_completion())),
+            "completions": Out(stream.Signature(tx_layouts.tx_completion())),
             "commands": In(stream.Signature(layouts.command(config))),
             "responses": Out(stream.Signature(layouts.response())),
         })  # fmt: skip
@@ -39,7 +39,7 @@ class TxStandIn(wiring.Component):
         m = Module()
         beat, request = self.tx.p, self.tx.p.request
         m.submodules.queue = queue = Queue(layouts.beat(self.config), depth=64)
-        m.submodules.done = done = Queue(layouts.tx_completion(), depth=8)
+        m.submodules.done = done = Queue(tx_layouts.tx_completion(), depth=8)
         wiring.connect(m, queue.o, wiring.flipped(self.wire))
         wiring.connect(m, done.o, wiring.flipped(self.completions))
         sent = self.sent(request)
