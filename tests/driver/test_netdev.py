@@ -11,7 +11,7 @@ from model.contract import READ_IDENTIFICATION, READ_VERSION, Checksum, Result, 
 from model.crypto_info import CryptoInfo
 from model.device import GoldenDevice
 from sim.chacha import ChachaCryptoInfo
-from tests.streams import TLS12, TLS13, Stream
+from sim.traffic import TLS12, TLS13, Stream
 
 RX, TX = Direction.RX, Direction.TX
 

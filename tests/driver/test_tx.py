@@ -15,8 +15,8 @@ from model.contract import READ_IDENTIFICATION, Result, TxKind
 from model.device import GoldenDevice
 from model.tx_device import GoldenTxDevice
 from sim.chacha import ChachaCryptoInfo
+from sim.traffic import ACK, FIN, TLS12, TLS13
 from tests.driver.tx_host import MECHANISMS, ON_DEVICE, TxHost
-from tests.streams import ACK, FIN, TLS12, TLS13
 
 VERSIONS = (TLS12, TLS13)
 

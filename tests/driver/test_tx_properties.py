@@ -14,8 +14,8 @@ from model.frame import parse
 from model.record import RecordCipher
 from model.tx_commands import TxRequest
 from model.tx_device import GoldenTxDevice
+from sim.traffic import ACK, RST, SYN
 from tests.driver.tx_host import FILLER, TxHost
-from tests.streams import ACK, RST, SYN
 
 RUN = 8
 many = settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -13,7 +13,7 @@ from model.ktls_tx import KtlsSender, TxConf
 from model.tcp_tx import Segment, TcpSender
 from model.tx_commands import Sent, TxRequest
 from model.tx_device import GoldenTxDevice
-from tests.streams import ACK, FIN, PSH, tcp_frame
+from sim.traffic import ACK, FIN, PSH, tcp_frame
 
 FILLER = b"TAG SPACE FILLER"
 MECHANISMS = list(TxResync)

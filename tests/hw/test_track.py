@@ -10,8 +10,8 @@ from hw.config import Config
 from hw.track import Track
 from model.contract import Checksum, Result, Status
 from model.tracker import Connection
+from sim.traffic import TLS12, TLS13, Stream
 from tests.hw.testbench import run_streams
-from tests.streams import TLS12, TLS13, Stream
 
 
 def buffer_of(dut, payloads: list[bytes], requests: list[dict], width: int):

@@ -11,10 +11,10 @@ from hw.tx_track import TxTrack
 from model.contract import TxKind, TxStatus
 from model.frame import parse
 from model.tx_commands import TxRequest
+from sim.traffic import RST, TLS12, TLS13, Stream
 from tests.hw.test_track import buffer_of
 from tests.hw.testbench import run_streams
 from tests.model.tx_rig import TxRig
-from tests.streams import RST, TLS12, TLS13, Stream
 
 
 def requests_of(rng: random.Random, rig: TxRig, count: int) -> list[tuple[bytes, TxRequest]]:

@@ -16,7 +16,7 @@ from model.ktls_tx import KtlsSender
 from model.tcp_tx import Segment, TcpSender
 from model.tx_commands import TxRequest
 from model.tx_device import GoldenTxDevice
-from tests.streams import ACK, FIN, PSH, Stream, tcp_frame
+from sim.traffic import ACK, FIN, PSH, Stream, tcp_frame
 
 VERSIONS = (0x0303, 0x0304)
 TUPLE = Stream(seed=99).tuple4

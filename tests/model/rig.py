@@ -11,7 +11,7 @@ from model.device import GoldenDevice
 from model.frame import parse
 from model.ktls import Handling, KtlsReceiver, RecordLog
 from model.reencrypt import Reencryptor
-from tests.streams import TLS12, Stream
+from sim.traffic import TLS12, Stream
 
 
 def crypto_info(stream: Stream) -> CryptoInfo:

@@ -7,8 +7,8 @@ in test_frame.py; 39 to 41 and 62 in test_device.py; 63 in test_tcp.py.
 import pytest
 
 from model.contract import Result, Status
+from sim.traffic import TLS12, TLS13, Stream
 from tests.model.rig import Rig
-from tests.streams import TLS12, TLS13, Stream
 
 BOTH = pytest.mark.parametrize("version", [TLS12, TLS13])
 

@@ -5,8 +5,8 @@ import itertools
 import pytest
 
 from model.contract import Status
+from sim.traffic import TLS12, TLS13, Stream
 from tests.model.rig import Rig
-from tests.streams import TLS12, TLS13, Stream
 
 SIZE = 64
 KINDS = [(version, key_size) for version in (TLS12, TLS13) for key_size in (16, 32)]

@@ -7,7 +7,7 @@ import pytest
 from model.commands import Add, Delete, Device, Query, Read, Response, Resync, Seed
 from model.contract import CIPHERS, COUNTERS, IDENTIFICATION, READ_COUNTERS, READ_FREE, Checksum, Result, Status
 from model.device import GoldenDevice
-from tests.streams import TLS12, TLS13, Stream
+from sim.traffic import TLS12, TLS13, Stream
 
 
 def installed(stream: Stream, device: Device) -> int:

@@ -14,7 +14,7 @@ from scapy.layers.l2 import Dot1AD, Dot1Q, Ether
 from model.commands import Tuple4
 from model.contract import HEADER_WINDOW, MAX_FRAME, Checksum
 from model.frame import Frame, parse, tuple_key
-from tests.streams import ACK, RST, SYN, Stream, tcp_frame
+from sim.traffic import ACK, RST, SYN, Stream, tcp_frame
 
 V4 = Tuple4(bytes([10, 0, 0, 1]), 443, bytes([10, 0, 0, 2]), 50000)
 V6 = Tuple4(bytes(range(16)), 443, bytes(range(16, 32)), 50000)

@@ -7,8 +7,8 @@ import pytest
 from model.crypto_info import TLS_CIPHER_AES_GCM_128, TLS_CIPHER_AES_GCM_256, CryptoInfo
 from model.ktls import KtlsReceiver
 from model.reencrypt import Reencryptor, reencrypted
+from sim.traffic import FIN, TLS12, TLS13, Stream
 from tests.model.rig import crypto_info, truth
-from tests.streams import FIN, TLS12, TLS13, Stream
 
 BOTH = pytest.mark.parametrize("version", [TLS12, TLS13])
 

@@ -14,8 +14,8 @@ from model.crypto_info import CryptoInfo
 from model.ktls import KtlsReceiver
 from model.ktls_tx import MSG_EOR, MSG_MORE, KtlsSender
 from model.tcp_tx import TcpSender
+from sim.traffic import Stream
 from tests.model.ktls_rig import VERSIONS, Nic, Trio, broken, crypto_info, tcp_segment, with_rec_seq
-from tests.streams import Stream
 
 TLS_PAYLOAD_MAX_LEN = 16384
 TEST_STR = b"test_read\0"

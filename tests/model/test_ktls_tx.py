@@ -12,8 +12,8 @@ from model.ktls import KtlsReceiver
 from model.ktls_tx import MSG_MORE, KtlsSender, TxConf
 from model.tcp_tx import Segment, TcpSender
 from model.tx_commands import TxRequest
+from sim.traffic import Stream
 from tests.model.ktls_rig import VERSIONS, Nic, Trio, crypto_info, tcp_segment
-from tests.streams import Stream
 
 versions = pytest.mark.parametrize("version", VERSIONS)
 

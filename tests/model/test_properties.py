@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from sim.traffic import TLS12, TLS13, Stream
 from tests.model.rig import Rig, truth
-from tests.streams import TLS12, TLS13, Stream
 
 
 @dataclass(frozen=True)

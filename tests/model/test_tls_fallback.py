@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from model.ktls_tx import KtlsSender
 from model.tcp_tx import TcpSender
+from sim.traffic import ACK, FIN, Stream, tcp_frame
 from tests.model.ktls_rig import TUPLE, VERSIONS, Nic, crypto_info
-from tests.streams import ACK, FIN, Stream, tcp_frame
 
 BEFORE = b"from before the offload"
 PLAIN = [b"p" * 35, b"", b"another record", bytes(range(60))]
@@ -18,7 +18,7 @@ KINDS = [(version, key_size) for version in VERSIONS for key_size in (16, 32)]
 
 
 class Offloaded:
-    """A socket with records on its list. `wire` is what must leave, sealed by `tests.streams`.
+    """A socket with records on its list. `wire` is what must leave, sealed by `sim.traffic`.
 
     Offsets count from the start marker, which stands shortly before the sequence numbers wrap.
     """

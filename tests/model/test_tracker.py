@@ -3,8 +3,8 @@
 import pytest
 
 from model.contract import MAX_RECORD, Result, Status
+from sim.traffic import ACK, FIN, PSH, RST, SYN, TLS12, TLS13, URG, Stream
 from tests.model.rig import Rig
-from tests.streams import ACK, FIN, PSH, RST, SYN, TLS12, TLS13, URG, Stream
 
 DECRYPTED, GAP, WAIT = Status.DECRYPTED, Status.GAP, Status.WAIT
 OUT_OF_SYNC, BAD_HEADER, RETRANSMISSION = Status.OUT_OF_SYNC, Status.BAD_HEADER, Status.RETRANSMISSION

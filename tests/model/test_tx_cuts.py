@@ -5,8 +5,8 @@ import itertools
 import pytest
 
 from model.contract import TxKind, TxStatus
+from sim.traffic import TLS12, Stream
 from tests.model.tx_rig import KINDS, TxRig, prefix_size
-from tests.streams import TLS12, Stream
 
 SIZE = 64
 

@@ -24,8 +24,8 @@ from model.contract import (
 )
 from model.tx_commands import Sent, TxDevice, TxRequest
 from model.tx_device import GoldenTxDevice
+from sim.traffic import ACK, FIN, PSH, RST, SYN, TLS12, TLS13, Stream
 from tests.model.tx_rig import TxRig, prefix_size
-from tests.streams import ACK, FIN, PSH, RST, SYN, TLS12, TLS13, Stream
 
 BOTH = pytest.mark.parametrize("version", [TLS12, TLS13])
 CRYPTO = (TxKind.STREAM, TxKind.REPLAY, TxKind.RETRANSMIT, TxKind.PREFIX)

@@ -12,8 +12,8 @@ from model.contract import Result, TxKind, TxStatus
 from model.record import RecordCipher
 from model.tx_commands import Sent, TxRequest
 from model.tx_device import GoldenTxDevice
+from sim.traffic import ACK, FIN, RST, SYN, TLS12, TLS13, Stream
 from tests.model.tx_rig import FILLER, TxRig, prefix_size
-from tests.streams import ACK, FIN, RST, SYN, TLS12, TLS13, Stream
 
 RUN = 8
 many = settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -7,8 +7,8 @@ import pytest
 
 from model.contract import TxKind, TxStatus
 from model.tx_commands import Sent, TxRequest
+from sim.traffic import ACK, FIN, PSH, RST, SYN, TLS12, TLS13, URG, Stream, ones_complement_sum
 from tests.model.tx_rig import TxRig
-from tests.streams import ACK, FIN, PSH, RST, SYN, TLS12, TLS13, URG, Stream, ones_complement_sum
 
 ECE, CWR = 0x40, 0x80
 

@@ -1,4 +1,4 @@
-"""A golden transmit device, and what the host gives it for a stream of `tests.streams`."""
+"""A golden transmit device, and what the host gives it for a stream of `sim.traffic`."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from model.commands import Query, Read, Resync, TrackerState
 from model.contract import READ_COUNTERS, TX_COUNTERS, Result, TxKind, TxStatus
 from model.tx_commands import Sent, TxRequest
 from model.tx_device import GoldenTxDevice
-from tests.streams import TLS12, Sealed, Stream
+from sim.traffic import TLS12, Sealed, Stream
 
 FILLER = b"\xde\xadTAG SPACE\0\0\0\xbe\xef"
 KINDS = [(version, key_size) for version in (0x0303, 0x0304) for key_size in (16, 32)]

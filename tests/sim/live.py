@@ -13,8 +13,8 @@ from cryptography.x509.oid import NameOID
 from model.commands import Tuple4
 from sim.capture import Capture
 from sim.secrets import KeyLog
+from sim.traffic import ACK, FIN, SYN, tcp_frame
 from tests.sim.sessions import capture_of
-from tests.streams import ACK, FIN, SYN, tcp_frame
 
 CLIENT, SERVER = b"\x0a\0\0\1", b"\x0a\0\0\2"
 

@@ -10,7 +10,7 @@ from model.commands import Command, Delete, Delivery, Query, Read, Response, Res
 from model.contract import COUNTERS, READ_COUNTERS, READ_FREE, Result, Status
 from model.device import GoldenDevice
 from sim.engine import Engine
-from tests.streams import RST, SYN, TLS12, TLS13, Stream, tcp_frame
+from sim.traffic import RST, SYN, TLS12, TLS13, Stream, tcp_frame
 
 Event = bytes | Command
 

@@ -9,7 +9,7 @@ from model.commands import Query
 from model.contract import Status
 from sim.engine import Engine, make_engine
 from sim.engine.compiled import CompiledBench
-from tests.streams import TLS13, Stream
+from sim.traffic import TLS13, Stream
 
 
 def test_engines_agree_to_the_cycle(device_engine: Callable[..., Engine]):

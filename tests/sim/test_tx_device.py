@@ -7,9 +7,9 @@ import pytest
 from hw.config import Config
 from sim.engine.tx import TxEngine, make_tx_engine
 from sim.schedule import TxFrame
+from sim.traffic import TLS12, TLS13, Stream
 from tests.hw.test_tx_track import requests_of
 from tests.model.tx_rig import TxRig
-from tests.streams import TLS12, TLS13, Stream
 
 
 def compare(engine: TxEngine, seed: int) -> None:

@@ -130,8 +130,8 @@ def test_a_frame_that_should_have_left():
 
 def test_a_segment_too_few():
     """The stand-in does not cut."""
+    from sim.traffic import Stream
     from tests.model.tx_rig import TxRig
-    from tests.streams import Stream
 
     stream = Stream()
     stream.record(bytes(500))

@@ -8,7 +8,7 @@ from scapy.layers.inet import IP, TCP
 from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Ether
 
-from tests.streams import TLS12, TLS13, Stream
+from sim.traffic import TLS12, TLS13, Stream
 
 
 @pytest.mark.parametrize("ipv6", [False, True])
