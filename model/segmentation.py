@@ -30,6 +30,12 @@ def with_tcp_checksum(frame: bytes, packet: Frame) -> bytes:
     return frame[:field] + _checksum(segment, rest).to_bytes(2, "big") + frame[field + 2 :]
 
 
+def holds_packet(frame: bytes) -> bool:
+    """Whether a frame of any length holds its whole IP packet."""
+    packet = parse(frame, limit=None)
+    return packet is not None and packet.end <= len(frame)
+
+
 def segments(frame: bytes, size: int) -> list[bytes]:
     """What a frame is cut into; the frame itself where it is not. TCP checksums are still the frame's."""
     packet = parse(frame, limit=None) if size else None

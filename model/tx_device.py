@@ -1,5 +1,7 @@
 """The golden transmit device: what must leave for every frame and command, by docs/contract-tx.md. No clock."""
 
+from dataclasses import replace
+
 from model.commands import Add, Command, Delete, Query, Read, Response, Resync
 from model.contract import (
     CIPHERS,
@@ -20,7 +22,7 @@ from model.contract import (
 )
 from model.frame import RST, SYN, parse
 from model.handles import Handles
-from model.segmentation import segments, with_tcp_checksum
+from model.segmentation import holds_packet, segments, with_tcp_checksum
 from model.tx_commands import Sent, TxRequest
 from model.tx_tracker import Dropped, TxConnection
 
@@ -53,9 +55,12 @@ class GoldenTxDevice:
     def transmit(self, frame: bytes, request: TxRequest) -> list[Sent]:
         """One outcome for each segment; a frame that is not cut is one."""
         out: list[Sent] = []
-        for count, piece in enumerate(segments(frame, request.segment_size)):
+        pieces = segments(frame, request.segment_size)
+        for count, piece in enumerate(pieces):
             kind = TxKind.RETRANSMIT if count and request.kind is TxKind.PREFIX else request.kind
-            sent, status = self._transmit(piece, kind, request, cut=piece is not frame)
+            cut = piece is not frame
+            last = not cut or (count == len(pieces) - 1 and holds_packet(frame))
+            sent, status = self._transmit(piece, kind, replace(request, adopt=request.adopt and last), cut)
             self.counters[_STATUS_COUNTERS[status]] += 1
             out.append(Sent(sent, status, 0 if kind is TxKind.PASS else request.handle))
         return out

@@ -216,3 +216,18 @@ def test_ipv6_packet_beyond_64_kilobytes():
     assert [s.status for s in sent] == [TxStatus.DROPPED_MALFORMED]
     sent = send(rig, 0, size - 40, rig.request(TxKind.STREAM, segment_size=1000))
     assert {s.status for s in sent} == {TxStatus.ENCRYPTED}
+
+
+def test_only_the_segment_that_ends_the_packet_adopts():
+    """The tags that `stream` knows serve every segment of a cut frame, the record's last one too."""
+    rig = rig_of([300, 300, 300])
+    size = len(rig.plain)
+    rig.encrypts(0, size)
+    sent = send(rig, 100, 700, rig.request(TxKind.PREFIX, segment_size=100, adopt=True))
+    assert [s.frame for s in sent] == segments_of(rig, 100, 700, 100)
+    assert rig.state.expected_seq == rig.at(700)
+
+    frame = rig.frame(100, 700)[:-200]  # ends between two segments: all that leave are whole
+    before = rig.state
+    sent = rig.device.transmit(frame, rig.request(TxKind.PREFIX, segment_size=100, adopt=True))
+    assert len(sent) == 4 and rig.state == before
