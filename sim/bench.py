@@ -4,6 +4,7 @@ import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from hw.config import Config
 from model.commands import Tuple4
@@ -105,6 +106,51 @@ def _install(engine: Engine | TxEngine, seed: int) -> int:
     return int(max(result.command_out[1:] - result.command_out[:-1]))
 
 
+@dataclass(frozen=True)
+class Direction:
+    """What a direction's figures are measured by; the arguments are those of the receive ones.
+
+    The design's targets for rates are the receive direction's; it names no latency for transmit.
+    """
+
+    name: str
+    make: Callable[..., Any]
+    measure: Callable[[Any, Sequence[Stream], int, int, int], float]
+    latency: Callable[[Any, int, int, int], int]
+    latency_target: float | None
+
+
+def _bench(direction: Direction, widths: Sequence[int], engine: str, seed: int, progress: Progress | None) -> list[Row]:
+    rows: list[Row] = []
+    tell = progress or (lambda text, share: None)
+    for w, width in enumerate(widths):
+        with direction.make(engine, Config(width=width, connections=CONNECTIONS), progress=progress) as device:
+            prefix = f"{direction.name}/w{width}"
+            segment_rates: dict[int, float] = {}
+            for k, segment in enumerate(SEGMENTS):
+                tell(f"W={width}: segments of {segment} B", (w + k / 8) / len(widths))
+                count = 160 if segment == 9000 else 600
+                value = direction.measure(device, [connection(0, seed)], 16384, segment, count)
+                segment_rates[segment] = value
+                target = SEGMENT_TARGETS.get(width, {}).get(segment)
+                rows.append(Row(f"{prefix}/segment_{segment}", round(value, 2), "payload B/cycle", target))
+            for k, (name, record) in enumerate(RECORDS.items()):
+                tell(f"W={width}: records of {name}", (w + (4 + k) / 8) / len(widths))
+                share = direction.measure(device, [connection(0, seed)], record, 1448, 400) / segment_rates[1448]
+                target = RECORD_TARGETS.get(width, {}).get(name)
+                rows.append(Row(f"{prefix}/records_{name}", round(share, 3), "of segment_1448", target))
+            tell(f"W={width}: {CONNECTIONS} connections in turn", (w + 7 / 8) / len(widths))
+            streams = [connection(n, seed) for n in range(CONNECTIONS)]
+            round_robin = direction.measure(device, streams, 16384, 1448, 4 * CONNECTIONS) / segment_rates[1448]
+            rows.append(Row(f"{prefix}/round_robin_{CONNECTIONS}", round(round_robin, 3), "of one connection", 1.0))
+            for segment in SEGMENTS:
+                beyond = direction.latency(device, seed, segment, 16384)
+                target = direction.latency_target
+                rows.append(Row(f"{prefix}/latency_{segment}", beyond, "cycles beyond beats", target))
+            rows.append(Row(f"{prefix}/install", _install(device, seed), "cycles", INSTALL_TARGET))
+    return rows
+
+
 def bench_rx(
     widths: Sequence[int] = (16, 64),
     engine: str = "compiled",
@@ -112,34 +158,8 @@ def bench_rx(
     progress: Progress | None = None,
 ) -> list[Row]:
     """Every receive figure for each width."""
-    rows: list[Row] = []
-    for w, width in enumerate(widths):
-        made = make_engine(engine, Config(width=width, connections=CONNECTIONS), progress=progress)
-        with made as device:
-            tell = progress or (lambda text, share: None)
-            prefix = f"rx/w{width}"
-            segment_rates = {}
-            for k, segment in enumerate(SEGMENTS):
-                tell(f"W={width}: segments of {segment} B", (w + k / 8) / len(widths))
-                count = 160 if segment == 9000 else 600
-                value = _measure(device, [connection(0, seed)], 16384, segment, count)
-                segment_rates[segment] = value
-                target = SEGMENT_TARGETS.get(width, {}).get(segment)
-                rows.append(Row(f"{prefix}/segment_{segment}", round(value, 2), "payload B/cycle", target))
-            for k, (name, record) in enumerate(RECORDS.items()):
-                tell(f"W={width}: records of {name}", (w + (4 + k) / 8) / len(widths))
-                share = _measure(device, [connection(0, seed)], record, 1448, 400) / segment_rates[1448]
-                target = RECORD_TARGETS.get(width, {}).get(name)
-                rows.append(Row(f"{prefix}/records_{name}", round(share, 3), "of segment_1448", target))
-            tell(f"W={width}: {CONNECTIONS} connections in turn", (w + 7 / 8) / len(widths))
-            streams = [connection(n, seed) for n in range(CONNECTIONS)]
-            round_robin = _measure(device, streams, 16384, 1448, 4 * CONNECTIONS) / segment_rates[1448]
-            rows.append(Row(f"{prefix}/round_robin_{CONNECTIONS}", round(round_robin, 3), "of one connection", 1.0))
-            for segment in SEGMENTS:
-                beyond = _latency(device, seed, segment, 16384)
-                rows.append(Row(f"{prefix}/latency_{segment}", beyond, "cycles beyond beats", LATENCY_TARGET))
-            rows.append(Row(f"{prefix}/install", _install(device, seed), "cycles", INSTALL_TARGET))
-    return rows
+    receive = Direction("rx", make_engine, _measure, _latency, LATENCY_TARGET)
+    return _bench(receive, widths, engine, seed, progress)
 
 
 # --- transmit --------------------------------------------------------------------------------------
@@ -204,34 +224,9 @@ def bench_tx(
     seed: int = 1,
     progress: Progress | None = None,
 ) -> list[Row]:
-    """Every transmit figure for each width; the design's targets are those of the receive direction."""
-    rows: list[Row] = []
-    for w, width in enumerate(widths):
-        with make_tx_engine(engine, Config(width=width, connections=CONNECTIONS), progress=progress) as device:
-            tell = progress or (lambda text, share: None)
-            prefix = f"tx/w{width}"
-            segment_rates = {}
-            for k, segment in enumerate(SEGMENTS):
-                tell(f"W={width}: segments of {segment} B", (w + k / 8) / len(widths))
-                count = 160 if segment == 9000 else 600
-                value = _tx_measure(device, [connection(0, seed)], 16384, segment, count)
-                segment_rates[segment] = value
-                target = SEGMENT_TARGETS.get(width, {}).get(segment)
-                rows.append(Row(f"{prefix}/segment_{segment}", round(value, 2), "payload B/cycle", target))
-            for k, (name, record) in enumerate(RECORDS.items()):
-                tell(f"W={width}: records of {name}", (w + (4 + k) / 8) / len(widths))
-                share = _tx_measure(device, [connection(0, seed)], record, 1448, 400) / segment_rates[1448]
-                target = RECORD_TARGETS.get(width, {}).get(name)
-                rows.append(Row(f"{prefix}/records_{name}", round(share, 3), "of segment_1448", target))
-            tell(f"W={width}: {CONNECTIONS} connections in turn", (w + 7 / 8) / len(widths))
-            streams = [connection(n, seed) for n in range(CONNECTIONS)]
-            round_robin = _tx_measure(device, streams, 16384, 1448, 4 * CONNECTIONS) / segment_rates[1448]
-            rows.append(Row(f"{prefix}/round_robin_{CONNECTIONS}", round(round_robin, 3), "of one connection", 1.0))
-            for segment in SEGMENTS:
-                beyond = _tx_latency(device, seed, segment, 16384)
-                rows.append(Row(f"{prefix}/latency_{segment}", beyond, "cycles beyond beats", None))
-            rows.append(Row(f"{prefix}/install", _install(device, seed), "cycles", INSTALL_TARGET))
-    return rows
+    """Every transmit figure for each width."""
+    transmit = Direction("tx", make_tx_engine, _tx_measure, _tx_latency, None)
+    return _bench(transmit, widths, engine, seed, progress)
 
 
 def bench_simulation(width: int = 16, seed: int = 1, progress: Progress | None = None) -> list[Row]:
