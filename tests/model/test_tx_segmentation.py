@@ -221,7 +221,9 @@ def test_only_the_segment_that_ends_the_packet_adopts():
     assert [s.frame for s in sent] == segments_of(rig, 100, 700, 100)
     assert rig.state.expected_seq == rig.at(700)
 
+    rig = rig_of([300, 300, 300])
+    rig.encrypts(0, size)
     frame = rig.frame(100, 700)[:-200]  # ends between two segments: all that leave are whole
     sent = rig.device.transmit(frame, rig.request(TxKind.PREFIX, 0, segment_size=100, adopt=True))
-    assert len(sent) == 4
-    assert rig.state.seen_seq == rig.at(500) and rig.state.expected_seq == rig.at(700)
+    assert [s.status for s in sent] == [TxStatus.ENCRYPTED] * 4
+    assert rig.state.seen_seq == rig.at(500) and rig.state.expected_seq == rig.at(size)
