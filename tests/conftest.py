@@ -8,7 +8,7 @@ import hypothesis
 import pytest
 
 from hw.config import Config
-from sim.engine import Engine, make_engine
+from sim.engine import Engine, TxEngine, make_engine, make_tx_engine
 
 hypothesis.settings.register_profile("default", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, database=None, print_blob=True)
@@ -34,6 +34,23 @@ def device_engine() -> Iterator[Callable[..., Engine]]:
         config = Config(width=width, connections=connections)
         if config not in engines:
             engines[config] = make_engine("auto", config)
+        engines[config].reset()
+        return engines[config]
+
+    yield get
+    for engine in engines.values():
+        engine.close()
+
+
+@pytest.fixture(scope="session")
+def tx_device_engine() -> Iterator[Callable[..., TxEngine]]:
+    """The same for TxDevice."""
+    engines: dict[Config, TxEngine] = {}
+
+    def get(width: int, connections: int = 256) -> TxEngine:
+        config = Config(width=width, connections=connections)
+        if config not in engines:
+            engines[config] = make_tx_engine("auto", config)
         engines[config].reset()
         return engines[config]
 
