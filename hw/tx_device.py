@@ -14,6 +14,7 @@ from hw.ghash import Ghash
 from hw.ingress import Ingress
 from hw.keystream import Keystream
 from hw.seal import Seal
+from hw.segment import Segment
 from hw.stream import Queue
 from hw.tx_track import TxTrack
 
@@ -22,14 +23,14 @@ class TxDevice(wiring.Component):
     """Encrypts the TLS records in the frames of its connections (docs/contract-tx.md).
 
     Contract: frames leave in the order they came. Plaintext of a connection never leaves: a frame with a handle is
-    encrypted, or has no payload, or is dropped. Segmentation (section 5) is not built: `segment_size` is not looked
-    at, and every frame is one segment.
+    encrypted, or has no payload, or is dropped. A frame with a segment size is cut before anything else sees it: from
+    there on each segment is a frame.
 
     Members
     -------
     tx : In(stream.Signature(tx_layouts.tx_beat))                    from the host, with the request
     wire : Out(stream.Signature(layouts.beat))                    to the wire
-    completions : Out(stream.Signature(tx_layouts.tx_completion()))  one for each frame or segment, in order
+    completions : Out(stream.Signature(tx_layouts.tx_completion()))  one for each segment, in order
     commands : In(stream.Signature(layouts.command))
     responses : Out(stream.Signature(layouts.response))
     """
@@ -47,6 +48,7 @@ class TxDevice(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config = self.config
+        m.submodules.segment = segment = Segment(config)
         m.submodules.requests = requests = Queue(tx_layouts.tx_request(), depth=layouts.MAX_PACKETS + 1)
         m.submodules.ingress = ingress = Ingress(config, transmit=True)
         m.submodules.track = track = TxTrack(config)
@@ -59,6 +61,7 @@ class TxDevice(wiring.Component):
         m.submodules.control = control = Control(config, transmit=True)
 
         for source, sink in (
+            (wiring.flipped(self.tx), segment.i),
             (ingress.headers, track.i),
             (requests.o, track.requests),
             (ingress.checksum, track.checksum),
@@ -89,8 +92,8 @@ class TxDevice(wiring.Component):
         ):
             wiring.connect(m, source, sink)
 
-        # A frame's request is queued with its first beat, and waits for its headers.
-        beat = self.tx
+        # A segment's request is queued with its first beat, and waits for its headers.
+        beat = segment.o
         first = Signal(init=1)
         room = requests.i.ready | ~first
         transfer = beat.valid & beat.ready
@@ -101,7 +104,6 @@ class TxDevice(wiring.Component):
             ingress.i.valid.eq(beat.valid & room),
             beat.ready.eq(ingress.i.ready & room),
             requests.i.p.eq(beat.p.request),
-            requests.i.p.segment_size.eq(0),  # nothing is cut yet
             requests.i.valid.eq(transfer & first),
             control.powers_done.eq(ghash.done),
             control.entered.eq(track.i.valid & track.i.ready),

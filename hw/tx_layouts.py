@@ -12,7 +12,7 @@ def tx_request():
         "kind": 3,  # contract.TxKind
         "handle": HANDLE_BITS,
         "adopt": 1,
-        "segment_size": 16,
+        "segment_size": 16,  # behind segment: not 0 with the segments of a PASS frame, and nothing else
         "record_seq": 32,
         "record_number": 64,
         "header": 104,  # byte string: 5 bytes of record header, TLS 1.2: 8 of explicit nonce behind them
@@ -60,7 +60,7 @@ def tx_order():
         "status": 4,  # contract.TxStatus
         "handle": HANDLE_BITS,
         "send": 1,
-        "seal": 1,  # ENCRYPTED: keystream, tags and checksum go in
+        "seal": 1,  # keystream, tags and checksum go in: ENCRYPTED, and segments of PASS, which have the last only
         "sum": 16,
         "offset": OFFSET_BITS,
         "payload_length": OFFSET_BITS,

@@ -218,7 +218,9 @@ class TxTrack(wiring.Component):
                     order.send.eq((status == TxStatus.PASSED) | (status == TxStatus.ENCRYPTED)),
                     order.seal.eq(status == TxStatus.ENCRYPTED),
                 ]
-                with m.If((request.kind != TxKind.PASS) & ~whole):
+                with m.If(request.kind == TxKind.PASS):
+                    m.d.comb += order.seal.eq(whole & (request.segment_size != 0))
+                with m.Elif(~whole):
                     m.d.comb += [
                         order.status.eq(TxStatus.DROPPED_MALFORMED),
                         order.send.eq(0),

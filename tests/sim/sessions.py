@@ -55,3 +55,30 @@ def shift_sequence(frame: bytes, server: bytes, by: int) -> bytes:
     at = segment.tcp + place
     moved = struct.pack("!I", value + by & 0xFFFFFFFF)
     return with_checksum(frame[:at] + moved + frame[at + 4 :])
+
+
+def before_segmentation(kept: list[bytes], source: bytes, most: int = 40_000) -> list[bytes]:
+    """What a capture on the sending host `source` has of runs of full segments: frames that are cut later."""
+    out: list[bytes] = []
+    run: tuple[bytes, int] | None = None
+    for frame in kept:
+        segment = parse_segment(frame)
+        own = segment is not None and segment.source[0] == source and segment.size > 0
+        if own and run is not None and segment.seq == run[1] and len(run[0]) + segment.size < most:
+            run = (run[0] + frame[segment.start : segment.end], segment.next_seq)
+            continue
+        if run is not None:
+            out.append(_with_length(run[0]))
+            run = None
+        if own and segment.size >= 1428:
+            run = (frame[: segment.end], segment.next_seq)
+        else:
+            out.append(frame)
+    assert run is None
+    return out
+
+
+def _with_length(frame: bytes) -> bytes:
+    """An untagged frame whose IP packet ends with it."""
+    at, size = (16, len(frame) - 14) if frame[14] >> 4 == 4 else (18, len(frame) - 54)
+    return with_checksum(frame[:at] + struct.pack("!H", size) + frame[at + 2 :])

@@ -2,7 +2,6 @@
 engines that are golden models with a fault."""
 
 import random
-import struct
 from dataclasses import replace
 from unittest.mock import patch
 
@@ -25,7 +24,7 @@ from sim.summary import summarize
 from sim.tx_host import TxHost
 from sim.tx_run import run_tx
 from tests.sim.conftest import NAMES
-from tests.sim.sessions import capture_of, frames, key_log, session, with_checksum
+from tests.sim.sessions import before_segmentation, capture_of, frames, key_log, session
 
 LOSSY = "tls12-aes128-tx-loss"
 CLEAN = "tls13-aes128-clean"
@@ -136,29 +135,12 @@ def test_frames_captured_before_their_checksum_was_made():
 def test_frames_captured_before_they_were_cut_into_segments():
     """What segmentation offload leaves in a capture of the sending host."""
     capture, log = session("tls12-aes128-clean")
-    merged, run = [], None
-    for frame in frames(capture):
-        segment = parse_segment(frame)
-        own = segment is not None and segment.source[0] == b"\x0a\x4d\x00\x02" and segment.size
-        if own and run is not None and segment.seq == run[1] and len(run[0]) + segment.size < 40_000:
-            run = (run[0] + frame[segment.start : segment.end], segment.next_seq)
-            continue
-        if run is not None:
-            merged.append(with_length(run[0]))
-            run = None
-        if own and segment.size == 1448:
-            run = (frame[: segment.end], segment.next_seq)
-        else:
-            merged.append(frame)
-    assert run is None and max(map(len, merged)) > 9216
+    merged = before_segmentation(frames(capture), b"\x0a\x4d\x00\x02")
+    assert max(map(len, merged)) > 9216
     outcome = run_tx(follow(capture_of(merged), log, "10.77.0.2"), Settings())
     assert not outcome.mismatches, [str(m) for m in outcome.mismatches[:3]]
     assert outcome.device_counters["encrypted"] > socket_of(outcome).packets_encrypted > 0
     assert all(len(f) <= 9216 for left in outcome.wire.values() for f in left)
-
-
-def with_length(frame):
-    return with_checksum(frame[:16] + struct.pack("!H", len(frame) - 14) + frame[18:])
 
 
 def test_damaged_and_missing_packets_of_the_host():

@@ -11,7 +11,7 @@ from sim.engine.toolchain import can_compile
 from sim.replay import Settings
 from sim.tx_run import run_tx
 from tests.sim.conftest import NAMES
-from tests.sim.sessions import session
+from tests.sim.sessions import before_segmentation, capture_of, frames, session
 
 WIDTHS = [16, pytest.param(32, marks=pytest.mark.slow), pytest.param(64, marks=pytest.mark.slow)]
 LOSSY = "tls12-aes128-tx-loss"
@@ -76,6 +76,23 @@ def test_retransmissions_by_every_mechanism(tx_engine, width):
         assert socket.out_of_order == 11
         moved[resync] = socket.replayed_bytes
     assert 0 < moved[TxResync.PREFIX] <= 0.05 * moved[TxResync.REBUILD]
+
+
+@pytest.mark.parametrize("backpressure", [0.0, 0.5])
+@pytest.mark.parametrize("name", ["tls12-aes128-clean", "tls13-aes256-v6"])
+@pytest.mark.parametrize("width", WIDTHS)
+def test_frames_captured_before_they_were_cut_into_segments(tx_engine, width, name, backpressure):
+    capture, log = session(name)
+    host, source = (
+        ("fd77::2", bytes.fromhex("fd77") + bytes(13) + b"\2") if "v6" in name else ("10.77.0.2", b"\x0aM\0\2")
+    )
+    merged = before_segmentation(frames(capture), source, 65_535)
+    assert max(map(len, merged)) > 9216
+    engine = tx_engine(width)
+    settings = Settings("compiled", Config(width=width), backpressure, idle=backpressure / 3, seed=3)
+    outcome = run_tx(follow(capture_of(merged), log, host), settings, make_engine=lambda: Shared(engine))
+    assert not outcome.mismatches, [str(m) for m in outcome.mismatches[:5]]
+    assert outcome.device_counters["encrypted"] > sum(s.packets_encrypted for s in outcome.sockets.values()) > 0
 
 
 @pytest.mark.slow
