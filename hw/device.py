@@ -13,6 +13,7 @@ from hw.ingress import Ingress
 from hw.keystream import Keystream
 from hw.lookup import Lookup
 from hw.release import Release
+from hw.stream import Queue
 from hw.track import Track
 from hw.verdict import Verdict
 
@@ -44,6 +45,8 @@ class RxDevice(wiring.Component):
         config = self.config
         m.submodules.ingress = ingress = Ingress(config)
         m.submodules.lookup = lookup = Lookup(config)
+        # the flow table searches for the next frame while the tracker is busy with this one
+        m.submodules.found = found = Queue(layouts.track_request(config), depth=2)
         m.submodules.track = track = Track(config)
         m.submodules.align = align = Align(config)
         m.submodules.keystream = keystream = Keystream(config)
@@ -56,7 +59,8 @@ class RxDevice(wiring.Component):
             (wiring.flipped(self.rx), ingress.i),
             (ingress.headers, lookup.i),
             (ingress.checksum, track.checksum),
-            (lookup.o, track.i),
+            (lookup.o, found.i),
+            (found.o, track.i),
             (track.o, align.i),
             (align.keystream, keystream.i),
             (align.hashed, ghash.i),
@@ -83,7 +87,7 @@ class RxDevice(wiring.Component):
         m.d.comb += [
             control.powers_done.eq(ghash.done),
             lookup.hash_key.eq(control.hash_key),
-            control.entered.eq(lookup.o.valid & lookup.o.ready),
+            control.entered.eq(lookup.o.valid & lookup.o.ready),  # what waits in front of the tracker has entered
             control.left.eq(release.left),
             control.status.eq(release.counted.descriptor.status),
             control.length.eq(release.counted.payload_length),

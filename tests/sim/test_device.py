@@ -287,10 +287,11 @@ def test_commands_beside_traffic(engine):
     assert all(r.result in (Result.OK, Result.STALE_HANDLE) for r in result.responses)
 
 
-def test_deleted_under_traffic_no_frame_is_half_decrypted(engine):
+@pytest.mark.parametrize("sizes", [[16384] * 3, [1] * 1800], ids=["large records", "frames wait for the tracker"])
+def test_deleted_under_traffic_no_frame_is_half_decrypted(engine, sizes):
     """DEL while the connection's own frames are inside: each leaves decrypted rightly or as it came, in order."""
     stream = Stream(TLS13, seed=8)
-    frames = stream.frames(stream.bulk([16384] * 3))
+    frames = stream.frames(stream.bulk(sizes))
     golden = GoldenDevice()
     golden.command(stream.add())
     plain = [golden.receive(f).frame for f in frames]
