@@ -7,7 +7,7 @@ from unittest.mock import patch
 
 import pytest
 
-from driver.transmit import Way, _with_payload
+from driver.transmit import TransmitSide, Way, _with_payload
 from driver.tx_context import TxResync
 from hw.config import Config
 from model.commands import Read
@@ -201,15 +201,14 @@ def test_one_counter_block_never_serves_two_plaintexts(name, host):
     with patch.object(RecordCipher, "xor", logged):
         for resync in TxResync:
             issued.clear()
-            assert random_retransmissions(followed(name, host), resync, rng) > 0
+            count, _ = random_retransmissions(followed(name, host), GoldenTxDevice(), resync, rng)
+            assert count > 0
             assert issued
 
 
-def random_retransmissions(capture, resync, rng):
-    """Send the capture with others of its bytes between its packets; the number of those."""
-    from driver.transmit import TransmitSide
-
-    netdev = TransmitSide(GoldenTxDevice(), resync)
+def random_retransmissions(capture, device, resync, rng):
+    """Send the capture with others of its bytes between its packets; the number of those, and the host."""
+    netdev = TransmitSide(device, resync)
     host = TxHost(capture, netdev)
     count = 0
     for index, packet in enumerate(capture.capture.packets):
@@ -231,7 +230,7 @@ def random_retransmissions(capture, resync, rng):
         assert transmitted.way not in (Way.DROPPED, Way.PLAIN)
         count += 1
     assert netdev.counters.drop_device == 0
-    return count
+    return count, host
 
 
 # --- the RTL half of a run -------------------------------------------------------------------------
