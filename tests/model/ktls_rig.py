@@ -114,16 +114,31 @@ class Trio:
         self.info = info
         self.nic = Nic()
         self.other_nic = Nic()
-        space = b"what was in memory"[:16]
+        self._zerocopy = zerocopy
         self.senders: dict[str, KtlsSender] = {}
         for name, nic in (("software", None), ("device", self.nic), ("fallback", self.other_nic)):
             tcp = TcpSender(start_seq, mss)
             tcp.write(before)
             tcp.fence()  # software does not need it: the segments are to be the same
-            self.senders[name] = KtlsSender(info, tcp, nic, zerocopy_sendfile=zerocopy, tag_space=space)
+            self.senders[name] = self._sender(info, tcp, nic)
         self.nic.sender = self.senders["device"]
         self.received = KtlsReceiver(info, (start_seq + len(before)) % 2**32, keep=True)
         self.wire: list[bytes] = []
+
+    def _sender(self, info: CryptoInfo, tcp: TcpSender, nic: Nic | None) -> KtlsSender:
+        space = b"what was in memory"[:16]
+        return KtlsSender(info, tcp, nic, zerocopy_sendfile=self._zerocopy, tag_space=space)
+
+    def rekey(self, info: CryptoInfo) -> None:
+        """Everything sent is acknowledged; the streams go on with other keys, at a receiver that knows them."""
+        self.ack()
+        seqs = {sender.tcp.write_seq for sender in self.senders.values()}
+        for name, nic in (("software", None), ("device", self.nic), ("fallback", self.other_nic)):
+            self.senders[name].destruct()
+            self.senders[name].tcp.fence()
+            self.senders[name] = self._sender(info, self.senders[name].tcp, nic)
+        self.nic.sender = self.senders["device"]
+        self.received = KtlsReceiver(info, *seqs, keep=True)
 
     @property
     def device(self) -> KtlsSender:

@@ -2,6 +2,22 @@
 
 Each runs over TLS_SW, TLS_HW through the golden device, and TLS_HW in software packet by packet; the wire is the same.
 Known answers of zero_len are AES-CCM there; here they are AESGCM over the assembled record.
+
+Not here, for they shape no stream:
+
+- how the application reads, which is neither the device's nor a record's matter (the receive side hands on a record
+  when it is whole): recv_partial, recv_peek, recv_peek_multiple, recv_peek_multiple_records,
+  recv_peek_large_buf_mult_recs, recv_lowat, recv_nonblock, poll_wait_split, pollin, splice_to_pipe,
+  splice_to_pipe_small, recv_and_splice, peek_and_splice, splice_cmsg_to_pipe, splice_dec_cmsg_to_pipe, zero_len_peek,
+  zero_len_splice, rekey_peek, splice_rekey, rekey_peek_splice, rekey_poll_pending, rekey_poll_delay,
+  epoll_partial_rec, poll_partial_rec_async, timeo, no_pad (the device never strips padding);
+- a socket's buffer and its memory, of which there is none: nonblocking, blocking, oob_pressure;
+- setsockopt and getsockopt, and a socket's life before and behind the connection: getsockopt, rekey_getsockopt,
+  rekey_fail, tls_basic.rekey_rx and rekey_tx, non_established, disconnect, tls_v6ops (tests/driver sends over IPv6).
+
+Here there is no rekey in a socket: the old one ends and another goes on where it ended, as drivers do it (delete, add).
+Of tls_hw_offload.py only that is here, one rekey and many; netdevsim's tests of features, full tables and contexts are
+tests/driver/test_netdev.py and test_tx.py.
 """
 
 import errno
@@ -291,6 +307,87 @@ def test_full_record_with_msg_more(version: int):
     assert len(trio.records) == 2
 
 
+# --- keys ----------------------------------------------------------------------------------------------
+@versions
+def test_keysizes(version: int):
+    trio = Trio(crypto_info(version, 32))
+    assert trio.send(TEST_STR) == 10
+    trio.expect(TEST_STR)
+
+
+KEY_UPDATE = b"\x18\0\0\1\0"
+
+
+@pytest.mark.parametrize("times", [1, 20])
+@pytest.mark.parametrize("key_size", [16, 32])
+def test_rekey(key_size: int, times: int):
+    """KeyUpdate is the last record under the old keys; the new ones begin with record 0 right behind it."""
+    trio = Trio(crypto_info(0x0304, key_size))
+    for turn in range(times):
+        data = random_bytes(5000 + turn)
+        assert trio.send(data) == len(data)
+        assert trio.send(KEY_UPDATE, record_type=22) == 5
+        assert trio.received.error == "EKEYEXPIRED"
+        assert trio.received.application.data == data and trio.received.control == [(22, KEY_UPDATE)]
+        trio.rekey(crypto_info(0x0304, key_size, seed=2 + turn))
+    assert trio.send(TEST_STR) == 10
+    trio.expect(TEST_STR)
+    assert [record.number for record in trio.received.records] == [0]
+    assert trio.nic.device.counters["encrypted"] == len(trio.wire) and trio.nic.in_software == 0
+
+
+# --- several processes with one socket -----------------------------------------------------------------
+def mutliproc(version: int, writers: int, sendpage: bool = False) -> None:
+    """Calls of several writers, in any order, with packets and acknowledgements between. Readers read one stream."""
+    trio, rng = Trio(crypto_info(version), zerocopy=sendpage), random.Random(writers)
+    left, expected = dict.fromkeys(range(writers), 60_000 // writers), b""
+    while any(left.values()):
+        writer = rng.choice([w for w, size in left.items() if size])
+        data = bytes([65 + writer]) * min(left[writer], rng.randrange(1, 4096))
+        left[writer] -= len(data)
+        expected += data
+        if sendpage:
+            assert trio.each(lambda s, data=data: s.sendfile(data)) == len(data)
+        else:
+            assert trio.each(lambda s, data=data: s.sendmsg(data)) == len(data)
+        if rng.random() < 0.5:
+            trio.pump()
+            if rng.random() < 0.5:
+                trio.ack()
+    trio.pump()
+    trio.expect(expected)
+
+
+@versions
+def test_mutliproc_even(version: int):
+    mutliproc(version, 6)
+
+
+@versions
+def test_mutliproc_readers(version: int):
+    mutliproc(version, 4)
+
+
+@versions
+def test_mutliproc_writers(version: int):
+    mutliproc(version, 10)
+
+
+@versions
+def test_mutliproc_sendpage_even(version: int):
+    mutliproc(version, 6, sendpage=True)
+
+
+@versions
+def test_mutliproc_sendpage_readers(version: int):
+    mutliproc(version, 4, sendpage=True)
+
+
+@versions
+def test_mutliproc_sendpage_writers(version: int):
+    mutliproc(version, 10, sendpage=True)
+
+
 # --- limits --------------------------------------------------------------------------------------------
 def max_payload_len(version: int, limit: int, more: int = 0) -> None:
     trio, data = Trio(crypto_info(version)), random_bytes(1024)
@@ -514,8 +611,7 @@ def test_prequeue(version: int):
     assert sum(len(frame) for frame in trio.wire) == 2700 + len(trio.wire) * 66 + trio.records[0]
 
 
-def test_non_established():
-    """A device that refuses leaves the socket to software."""
+def test_a_device_that_refuses_leaves_the_socket_to_software():
     tcp = TcpSender(0)
     sender = KtlsSender(crypto_info(0x0304), tcp, Nic(refuse=errno.EOPNOTSUPP))
     assert sender.conf.value == "TLS_SW" and sender.context is None
