@@ -8,11 +8,11 @@ from typing import Any
 
 from hw.config import Config
 from model.commands import Tuple4
-from model.contract import HEADER_SIZE, TAG_SIZE, Result, Status, TxKind
+from model.contract import HEADER_SIZE, MAX_SEGMENTED, TAG_SIZE, Result, Status, TxKind
 from model.tx_commands import TxRequest
 from sim.engine import BatchResult, Engine, Event, TxBatchResult, TxEngine, make_engine, make_tx_engine
 from sim.schedule import TxEvent, TxFrame
-from sim.traffic import TLS13, Sealed, Stream
+from sim.traffic import IDENTIFICATION, TLS13, Sealed, Stream
 
 SEGMENTS = (64, 256, 1448, 9000)
 RECORDS = {"16KB": 16384, "1KB": 1024, "64B": 64}
@@ -22,6 +22,8 @@ SEGMENT_TARGETS = {
     64: {64: 32.0, 256: 51.0, 1448: 60.0, 9000: 63.0},
 }
 RECORD_TARGETS = {16: {"16KB": 0.995, "1KB": 0.95, "64B": 0.60}, 64: {"16KB": 0.985, "1KB": 0.88, "64B": 0.45}}
+LARGEST = MAX_SEGMENTED - 52
+"""Payload bytes of the largest frame to cut: an IP packet with 52 bytes of headers."""
 LATENCY_TARGET = 62
 INSTALL_TARGET = 96
 """design section 9: payload bytes a cycle; shares of the 1448-byte figure; cycles beyond the frame's beats."""
@@ -110,7 +112,8 @@ def _install(engine: Engine | TxEngine, seed: int) -> int:
 class Direction:
     """What a direction's figures are measured by; the arguments are those of the receive ones.
 
-    The design's targets for rates are the receive direction's; it names no latency for transmit.
+    The design's targets for rates are the receive direction's; it names no latency for transmit. `cut`, if the
+    direction cuts frames, gives the rate of large ones by engine, stream, record size and segment size.
     """
 
     name: str
@@ -118,6 +121,7 @@ class Direction:
     measure: Callable[[Any, Sequence[Stream], int, int, int], float]
     latency: Callable[[Any, int, int, int], int]
     latency_target: float | None
+    cut: Callable[[Any, Stream, int, int], float] | None = None
 
 
 def _bench(direction: Direction, widths: Sequence[int], engine: str, seed: int, progress: Progress | None) -> list[Row]:
@@ -143,6 +147,10 @@ def _bench(direction: Direction, widths: Sequence[int], engine: str, seed: int, 
             streams = [connection(n, seed) for n in range(CONNECTIONS)]
             round_robin = direction.measure(device, streams, 16384, 1448, 4 * CONNECTIONS) / segment_rates[1448]
             rows.append(Row(f"{prefix}/round_robin_{CONNECTIONS}", round(round_robin, 3), "of one connection", 1.0))
+            if direction.cut:
+                for segment in SEGMENTS:
+                    value = direction.cut(device, connection(0, seed), 16384, segment)
+                    rows.append(Row(f"{prefix}/cut_{segment}", round(value, 2), "payload B/cycle", None))
             for segment in SEGMENTS:
                 beyond = direction.latency(device, seed, segment, 16384)
                 target = direction.latency_target
@@ -206,6 +214,22 @@ def _tx_measure(engine: TxEngine, streams: Sequence[Stream], record: int, segmen
     return rate(result, [segment] * len(events), min(40, len(events) // 4))
 
 
+def _tx_cut(engine: TxEngine, stream: Stream, record: int, segment: int) -> float:
+    """Rate of frames of up to 64 KB in order, cut into segments. What leaves must be what software would have sent."""
+    (handle,) = _tx_add(engine, [stream])
+    share = LARGEST // segment * segment  # each segment is full
+    given, _ = tx_segments_of(stream, record, share, -(-160 * 1448 // share) + 2)
+    result = engine.run([TxFrame(f, TxRequest(TxKind.STREAM, handle, segment)) for f in given])
+    wire = [
+        stream.frame(seq, payload, identification=IDENTIFICATION + k % (share // segment))
+        for k, (seq, payload) in enumerate(stream.segments(stream.wire[: share * len(given)], mss=segment))
+    ]
+    left = [one.frame for sent in result.sent for one in sent]
+    wrong = sum(a != b for a, b in zip(left, wire, strict=True))
+    assert not wrong, f"{wrong} of {len(left)} segments are not what software would have sent"
+    return rate(result, [segment] * len(wire), share // segment)
+
+
 def _tx_latency(engine: TxEngine, seed: int, segment: int, record: int) -> int:
     """As `_latency`."""
     stream = connection(0, seed)
@@ -225,7 +249,7 @@ def bench_tx(
     progress: Progress | None = None,
 ) -> list[Row]:
     """Every transmit figure for each width."""
-    transmit = Direction("tx", make_tx_engine, _tx_measure, _tx_latency, None)
+    transmit = Direction("tx", make_tx_engine, _tx_measure, _tx_latency, None, _tx_cut)
     return _bench(transmit, widths, engine, seed, progress)
 
 

@@ -23,6 +23,8 @@ TLS12 = 0x0303
 TLS13 = 0x0304
 
 FIN, SYN, RST, PSH, ACK, URG = 1, 2, 4, 8, 16, 32
+IDENTIFICATION = 7
+"""Of an IPv4 frame where none is given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +206,7 @@ def tcp_frame(
     ip_options: bytes = b"",
     extension_headers: Sequence[tuple[int, bytes]] = (),
     tcp_options: bytes = b"\x01\x01\x08\x0a" + bytes(8),
+    identification: int = IDENTIFICATION,
     fragment: int = 0,
     trailer: bytes = b"",
     bad_tcp: bool = False,
@@ -212,8 +215,9 @@ def tcp_frame(
     """An Ethernet frame with one TCP segment, from `remote` to `local`, checksums right unless `bad_*`.
 
     `vlans` are (TPID, VLAN id) pairs, outermost first. `ip_options` and `tcp_options` are words of 4 bytes.
-    `extension_headers` are (type, whole header; its first byte is set here) pairs of IPv6. `fragment` is the
-    IPv4 word of flags and offset. `trailer` stands behind the IP packet. A frame has no minimal length here.
+    `extension_headers` are (type, whole header; its first byte is set here) pairs of IPv6. `identification` (modulo
+    2^16) and `fragment`, the word of flags and offset, are IPv4's. `trailer` stands behind the IP packet. A frame has
+    no minimal length here.
     """
     source, destination = tuple4.remote_address, tuple4.local_address
     ports = struct.pack("!HH", tuple4.remote_port, tuple4.local_port)
@@ -226,7 +230,7 @@ def tcp_frame(
     if len(source) == 4:
         size = 20 + len(ip_options)
         ip = bytearray(
-            struct.pack("!BBHHHBBH", 0x40 | size // 4, 0, size + len(tcp), 7, fragment, 64, 6, 0)
+            struct.pack("!BBHHHBBH", 0x40 | size // 4, 0, size + len(tcp), identification % 2**16, fragment, 64, 6, 0)
             + source
             + destination
             + ip_options

@@ -1,13 +1,12 @@
 """Large frames leave as the segments the driver might have sent: docs/contract-tx.md, section 5."""
 
-import struct
 from typing import Any
 
 import pytest
 
 from model.contract import TxKind, TxStatus
 from model.tx_commands import Sent, TxRequest
-from sim.traffic import ACK, FIN, PSH, RST, SYN, TLS12, TLS13, URG, Stream, ones_complement_sum
+from sim.traffic import ACK, FIN, IDENTIFICATION, PSH, RST, SYN, TLS12, TLS13, URG, Stream, ones_complement_sum
 from tests.model.tx_rig import TxRig
 
 ECE, CWR = 0x40, 0x80
@@ -19,29 +18,14 @@ def rig_of(sizes: list[int], version: int = TLS13, **options: Any) -> TxRig:
     return TxRig(stream)
 
 
-def numbered(frame: bytes, count: int) -> bytes:
-    """An IPv4 frame of `tcp_frame` with its identification `count` higher; IPv6 as it is."""
-    ip = 14
-    while frame[ip - 2 : ip] in (b"\x81\0", b"\x88\xa8"):
-        ip += 4
-    if frame[ip] >> 4 == 6:
-        return frame
-    out = bytearray(frame)
-    end = ip + (frame[ip] & 15) * 4
-    struct.pack_into("!H", out, ip + 4, (7 + count) % 2**16)
-    struct.pack_into("!H", out, ip + 10, 0)
-    struct.pack_into("!H", out, ip + 10, ones_complement_sum(bytes(out[ip:end])) ^ 0xFFFF)
-    return bytes(out)
-
-
 def segments_of(rig: TxRig, start: int, end: int, size: int, flags: int = ACK, data: bytes = b"", **options: Any):
     """The frames that must leave for stream bytes [start, end), of `data` (the wire)."""
     frames: list[bytes] = []
     for at in range(start, end, size):
         stop = min(at + size, end)
         own = flags & ~(0 if stop == end else FIN | PSH) & ~(0 if at == start else CWR)
-        frame = rig.stream.frame(rig.at(at), (data or rig.wire)[at:stop], flags=own, **options)
-        frames.append(numbered(frame, len(frames)))
+        numbered = dict(flags=own, identification=IDENTIFICATION + len(frames)) | options
+        frames.append(rig.stream.frame(rig.at(at), (data or rig.wire)[at:stop], **numbered))
     return frames
 
 
