@@ -22,7 +22,7 @@ from tests.model.tx_rig import TxRig
 from tests.sim.tx_compare import compare
 
 WAITS = [{}, {"idle": 0.3}, {"backpressure": 0.3}, {"idle": 0.2, "backpressure": 0.4}, {"backpressure": 0.9}]
-WIDE = pytest.param(64, marks=pytest.mark.slow)
+WIDTHS = [16, pytest.param(32, marks=pytest.mark.slow), pytest.param(64, marks=pytest.mark.slow)]
 CONNECTIONS = 256
 
 
@@ -38,7 +38,7 @@ def device(tx_device_engine) -> Callable[[int], TxEngine]:
 @pytest.mark.parametrize("version", [TLS12, TLS13])
 @pytest.mark.parametrize("size", [536, 1448, 8960])
 @pytest.mark.parametrize("ipv6", [False, True])
-@pytest.mark.parametrize("width", [16, WIDE])
+@pytest.mark.parametrize("width", WIDTHS)
 def test_sends_of_64_kilobytes(device, width, version, size, ipv6):
     """As software builds each segment, as the golden device has them, and as the RTL sends them singly."""
     rig = rig_of([16384, 1, 300, 16384, 0, 16384, 40, 16384, 16384], version, ipv6=ipv6, key_size=32 if ipv6 else 16)
@@ -61,7 +61,7 @@ def test_sends_of_64_kilobytes(device, width, version, size, ipv6):
     assert [one for each in alone for one in each] == [one for each in sent for one in each]
 
 
-@pytest.mark.parametrize("width", [16, WIDE])
+@pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("version", [TLS12, TLS13])
 def test_boundaries_everywhere(device, width, version):
     """Every segment size up to a record's: cuts in headers, explicit nonces and tags."""
@@ -75,7 +75,7 @@ def test_boundaries_everywhere(device, width, version):
         assert [one.frame for one in sent] == segments_of(rig, 0, end, size), size
 
 
-@pytest.mark.parametrize("width", [16, WIDE])
+@pytest.mark.parametrize("width", WIDTHS)
 def test_passed_segments_have_right_checksums(device, width):
     """A stack that encrypts for itself has its frames cut, too; what is not cut keeps a wrong checksum."""
     rig = rig_of([3000])
@@ -88,7 +88,7 @@ def test_passed_segments_have_right_checksums(device, width):
         assert sent == [Sent(frame, TxStatus.PASSED, 0) for frame in cut], size
 
 
-@pytest.mark.parametrize("width", [16, WIDE])
+@pytest.mark.parametrize("width", WIDTHS)
 def test_only_the_segment_that_ends_the_packet_adopts(device, width):
     """Until then the tags that `stream` knows serve the segments of a frame that begins inside a record."""
     engine = device(width)
@@ -109,7 +109,7 @@ def test_only_the_segment_that_ends_the_packet_adopts(device, width):
         assert result.responses[1].state.expected_seq == rig.at(state or end)
 
 
-@pytest.mark.parametrize("width", [16, WIDE])
+@pytest.mark.parametrize("width", WIDTHS)
 def test_every_end_of_a_frame_cut_short(device, width):
     rig = rig_of([200], TLS13)
     whole = rig.frame(0, 200)
@@ -228,10 +228,10 @@ def statuses(engine: TxEngine, seed: int) -> set[TxStatus]:
     return {one.status for each in sent for one in each}
 
 
-@pytest.mark.parametrize("width,count", [(16, 25), pytest.param(64, 25, marks=pytest.mark.slow)])
-def test_frames_of_every_kind_and_size(device, width, count):
+@pytest.mark.parametrize("width", WIDTHS)
+def test_frames_of_every_kind_and_size(device, width):
     engine = device(width)
-    met = [statuses(engine, seed) for seed in range(count)]
+    met = [statuses(engine, seed) for seed in range(25)]
     assert set().union(*met) == set(TxStatus)
 
 
@@ -244,7 +244,7 @@ def test_frames_of_every_kind_and_size_at_length(device, width):
 
 
 # --- the driver ------------------------------------------------------------------------------------
-@pytest.mark.parametrize("width", [16, WIDE])
+@pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("resync", TxResync)
 @pytest.mark.parametrize("size", [536, 1448, 8960])
 def test_the_drivers_large_frames(device, width, resync, size):
@@ -275,7 +275,7 @@ def cut(frame: bytes, size: int) -> list[bytes]:
 
 
 # --- commands --------------------------------------------------------------------------------------
-@pytest.mark.parametrize("width", [16, WIDE])
+@pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("backpressure", [0.3, 0.7, 0.95])
 def test_a_connection_deleted_while_its_frame_is_being_cut(device, width, backpressure):
     """What the tracker has not seen is dropped; the next one with its index and other keys is not touched by it."""
@@ -312,7 +312,7 @@ def with_records(stream: Stream, sizes: list[int]) -> Stream:
 
 
 # --- rate ------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("width", [16, WIDE])
+@pytest.mark.parametrize("width", WIDTHS)
 def test_segments_keep_the_rate_of_single_frames(device, width):
     rig = rig_of([16384] * 12)
     size, largest = 1448, 44 * 1448
