@@ -92,6 +92,21 @@ def test_one_byte_segments(engine):
         check_cuts(engine, version, key_size, [tuple(range(1, SIZES[version]))])
 
 
+@pytest.mark.parametrize("version, key_size", KINDS)
+def test_cut_by_the_device_into_segments_of_every_size(engine, version, key_size):
+    """One frame with two records, a connection for each size."""
+    golden = GoldenTxDevice(engine.config.connections)
+    rigs = [rig_of(golden, n, version, key_size, records=2) for n in range(2 * SIZES[version])]
+    events: list[TxEvent] = [rig.stream.add() for rig in rigs]
+    for size, rig in enumerate(rigs, 1):
+        events.append(TxFrame(rig.frame(0, len(rig.wire)), rig.request(TxKind.STREAM, segment_size=size)))
+    sent, _ = compare(engine, events)
+    for size, (rig, got) in enumerate(zip(rigs, sent, strict=True), 1):
+        assert b"".join(one.frame[66:] for one in got if one.frame) == rig.wire
+        assert [len(one.frame or b"") - 66 for one in got[:-1]] == [size] * (len(got) - 1)
+        assert {one.status for one in got} == {TxStatus.ENCRYPTED}
+
+
 def check_ranges(engine: TxEngine, version: int, ranges: list[tuple[int, ...]], kind: TxKind) -> None:
     """Two records are sent whole; then each range again, behind a replay of its record's beginning or without."""
     for part in batched(ranges, engine.config.connections):

@@ -95,8 +95,9 @@ class Host:
         if rng.random() < 0.03:  # what is nobody's passes
             return rng.randbytes(rng.randrange(14, 400)), TxRequest()
         start, kind = self.place(rig)
-        end = min(start + rng.choice([0, 1, 9, 40, 300, 1448, 1448]), len(rig.wire))
-        request = rig.request(kind, rig.record_of(start), adopt=rng.random() < 0.1)
+        end = min(start + rng.choice([0, 1, 9, 40, 300, 1448, 1448, 9000]), len(rig.wire))
+        size = rng.choice([0, 0, 0, 40, 100, 536, 1448])
+        request = rig.request(kind, rig.record_of(start), adopt=rng.random() < 0.1, segment_size=size)
         if rng.random() < 0.3:
             request = self.wrong(rig, request)
         return self.bytes(rig, start, end), request
