@@ -8,10 +8,7 @@ from model.contract import Status
 
 @dataclass
 class RxCounters:
-    """Receive counters. `ethtool()` gives them as `rx_tls_*`.
-
-    Those of the resync request stay zero while the device is resynchronised by the stack alone (no stream scan).
-    """
+    """Receive counters. `ethtool()` gives them as `rx_tls_*`."""
 
     decrypted_packets: int = 0
     """Packets the device decrypted."""
@@ -42,12 +39,34 @@ class RxCounters:
         if descriptor.decrypted:
             self.decrypted_packets += 1
             self.decrypted_bytes += payload
-        elif descriptor.status in (Status.AUTH_FAILED, Status.BAD_HEADER):
+        elif descriptor.status in (Status.AUTH_FAILED, Status.BAD_HEADER, Status.CONFLICT):
             self.err += 1
+        if descriptor.request is not None:
+            self.resync_req_pkt += 1
+            self.resync_req_start += 1
+            self.resync_req_end += 1
 
     def ethtool(self) -> dict[str, int]:
         names = {"deleted": "del"}
         return {f"rx_tls_{names.get(f.name, f.name)}": getattr(self, f.name) for f in fields(self)}
+
+
+@dataclass
+class ResyncCounters:
+    """Resynchronisations of one connection."""
+
+    requests: int = 0
+    """Places the device asked about."""
+    confirmed: int = 0
+    """Answers and hints of the stack that the device took."""
+    self_proven: int = 0
+    """Chains of headers that proved themselves."""
+    ignored: int = 0
+    """Answers and hints the device did not take."""
+
+    def count(self, descriptor: Descriptor) -> None:
+        self.requests += descriptor.request is not None
+        self.self_proven += descriptor.proven
 
 
 @dataclass

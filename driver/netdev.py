@@ -7,12 +7,12 @@ the stack goes on in software as if nothing had been tried.
 import errno
 from dataclasses import dataclass
 
-from driver.counters import RxCounters
+from driver.counters import ResyncCounters, RxCounters
 from driver.probe import probe, resources
 from driver.sock import Direction, Sock
 from driver.transmit import TX_FEATURE, TransmitSide, Transmitted, TxResync
-from model.commands import Add, Delete, Descriptor, Device, Query, Resync, Seed, TrackerState, Tuple4
-from model.contract import Result
+from model.commands import Ack, Add, Delete, Descriptor, Device, Query, Resync, Seed, TrackerState, Tuple4
+from model.contract import MAX_RECORD, Result, RxPolicy
 from model.crypto_info import TLS_CIPHER_AES_GCM_128, TLS_CIPHER_AES_GCM_256, CryptoInfo
 from model.frame import parse
 from model.tx_commands import TxDevice
@@ -51,6 +51,8 @@ class NetDevice:
         device stay there.
     counters : RxCounters
         `ethtool -S`, receive direction.
+    resync : dict of Sock to ResyncCounters
+        What became of each connection's resynchronisations; stays when it is deleted.
     tx : TransmitSide or None
         The transmit direction, with its counters.
     """
@@ -64,6 +66,9 @@ class NetDevice:
     ):
         self._device = device
         self._handles: dict[Sock, int] = {}
+        self._sockets: dict[int, Sock] = {}
+        self._held: dict[Sock, int] = {}
+        self.resync: dict[Sock, ResyncCounters] = {}
         self.features = {RX_FEATURE: True}
         self.counters = RxCounters()
         self.tx: TransmitSide | None = None
@@ -96,6 +101,8 @@ class NetDevice:
         if response.result is not Result.OK:
             return _ERRNO.get(response.result, -errno.EIO)
         self._handles[sk] = response.handle
+        self._sockets[response.handle] = sk
+        self.resync[sk] = ResyncCounters()
         self.counters.ctx += 1
         return 0
 
@@ -107,7 +114,10 @@ class NetDevice:
             return
         if sk not in self._handles:
             return
-        self._device.command(Delete(self._handles.pop(sk)))
+        handle = self._handles.pop(sk)
+        self._held.pop(sk, None)
+        del self._sockets[handle]
+        self._device.command(Delete(handle))
         self.counters.deleted += 1
 
     def tls_dev_resync(self, sk: Sock, seq: int, rec_sn: int, direction: Direction) -> int:
@@ -119,17 +129,37 @@ class NetDevice:
         result = self._device.command(Resync(self._handles[sk], seq, rec_sn)).result
         if result is Result.OK:
             self.counters.resync_res_ok += 1
+            self.resync[sk].confirmed += 1
             return 0
         self.counters.resync_res_skip += 1
+        self.resync[sk].ignored += 1
         return 0 if result is Result.IGNORED else -errno.EINVAL
+
+    def acknowledge(self, sk: Sock, ack: int) -> None:
+        """A packet of the socket leaves with this acknowledgement number.
+
+        The device is told as long as it may hold records of the connection that software has to check.
+        """
+        held = self._held.get(sk)
+        if held is None or sk not in self._handles:
+            return
+        self._device.command(Ack(self._handles[sk], ack))
+        if (ack - held) % 2**32 < 2**31:
+            del self._held[sk]
 
     # --- packets and resources ---------------------------------------------------------------------
     def receive(self, frame: bytes) -> Received:
         """A frame from the wire, through the device."""
         delivery = self._device.receive(frame)
         descriptor = delivery.descriptor
-        packet = parse(delivery.frame) if descriptor.decrypted else None
+        packet = parse(delivery.frame) if descriptor.matched else None
         self.counters.count(descriptor, packet.length if packet else 0)
+        sk = self._sockets.get(descriptor.handle) if packet else None
+        if packet and sk is not None:
+            if not descriptor.decrypted and self.capabilities.rx_policy is not RxPolicy.PUBLISHED:
+                # a record whose bytes passed raw ends within this
+                self._held[sk] = (packet.seq + packet.length + MAX_RECORD) % 2**32
+            self.resync[sk].count(descriptor)
         return Received(delivery.frame, descriptor.decrypted, descriptor)
 
     def xmit(self, frame: bytes, sk: Sock | None = None, segment_size: int = 0) -> Transmitted:

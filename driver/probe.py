@@ -14,9 +14,11 @@ from model.contract import (
     READ_COUNTERS,
     READ_FREE,
     READ_IDENTIFICATION,
+    READ_POLICY,
     READ_VERSION,
     READ_WIDTH,
     Result,
+    RxPolicy,
 )
 
 
@@ -37,6 +39,7 @@ class Capabilities:
     connections: int
     versions: frozenset[int]
     key_sizes: frozenset[int]
+    rx_policy: RxPolicy
 
 
 def read(device: Commanded, address: int) -> int:
@@ -59,6 +62,7 @@ def probe(device: Commanded) -> Capabilities:
         connections=read(device, READ_CONNECTIONS),
         versions=frozenset(v for bit, v in ((8, 0x0303), (9, 0x0304)) if ciphers >> bit & 1),
         key_sizes=frozenset(k for bit, k in ((0, 16), (1, 32)) if ciphers >> bit & 1),
+        rx_policy=list(RxPolicy)[read(device, READ_POLICY)],
     )
 
 

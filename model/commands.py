@@ -68,7 +68,15 @@ class Seed:
     key: int = DEFAULT_HASH_KEY
 
 
-Command = Add | Delete | Resync | Query | Read | Seed
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """The host acknowledges everything before TCP sequence number `seq`."""
+
+    handle: int
+    seq: int
+
+
+Command = Add | Delete | Resync | Query | Read | Seed | Ack
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +104,18 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class Descriptor:
-    """Per-packet completion. `handle` is 0 unless `matched`."""
+    """Per-packet completion. `handle` is 0 unless `matched`.
+
+    `request`: place of something like a record header, for the host to confirm with RESYNC. `proven`: a chain of
+    headers behind a gap has proved itself in this packet.
+    """
 
     status: Status
     checksum: Checksum
     matched: bool
     handle: int
+    request: int | None = None
+    proven: bool = False
 
     @property
     def decrypted(self) -> bool:

@@ -3,7 +3,7 @@
 Numbers and names only: no behaviour. The rules that use them are in docs/contract.md.
 """
 
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 
 IDENTIFICATION = 0x6B544C53  # "kTLS"
 CONTRACT_VERSION = 1
@@ -62,6 +62,26 @@ class Status(IntEnum):
     OUT_OF_SYNC = 6
     BAD_HEADER = 7  # a record header outside the limits: out of sync from here
     AUTH_FAILED = 8  # a tag in this packet is wrong
+    CONFLICT = 9  # contradicts a header that packets were marked on the strength of; nothing is marked any more
+    CLOSED = 10  # would have been decrypted, but a tag of the connection was wrong before
+
+
+class RxPolicy(StrEnum):
+    """How a receive device goes on behind a gap, and what it takes on trust."""
+
+    PUBLISHED = "published"  # section 3: the rules as published
+    KERNEL = "kernel"  # section 5: the kernel document's, with the trust rules
+    FULL = "full"  # section 5: late packets, header log and self-proof as well
+
+
+OPEN_RECORDS = 16
+"""Records of a connection that are neither verified nor acknowledged, at one time."""
+HOLES = 16
+"""Ranges of a connection that have not passed yet, below what has."""
+CHAINS = 4
+"""Chains of headers of a connection beyond its frontier."""
+GAPS = 4
+"""Headers of a connection passed over on the strength of a self-proof."""
 
 
 class Checksum(IntEnum):
@@ -80,6 +100,7 @@ class Opcode(IntEnum):
     QUERY = 4
     READ = 5
     SEED = 6
+    ACK = 7
 
 
 class Result(IntEnum):
@@ -105,6 +126,7 @@ READ_WIDTH = 2
 READ_CONNECTIONS = 3
 READ_CIPHERS = 4  # bit 0: AES-128-GCM, bit 1: AES-256-GCM; bit 8: TLS 1.2, bit 9: TLS 1.3
 READ_FREE = 5  # handles free
+READ_POLICY = 6  # place in RxPolicy
 READ_COUNTERS = 16  # + counter number
 CIPHERS = 0x303
 

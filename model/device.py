@@ -1,6 +1,7 @@
 """The golden device: what must leave for every frame and every command, by docs/contract.md. No clock."""
 
 from model.commands import (
+    Ack,
     Add,
     Command,
     Delete,
@@ -25,13 +26,16 @@ from model.contract import (
     READ_COUNTERS,
     READ_FREE,
     READ_IDENTIFICATION,
+    READ_POLICY,
     READ_VERSION,
     READ_WIDTH,
     Checksum,
     Result,
+    RxPolicy,
     Status,
 )
 from model.frame import parse
+from model.loss_tracker import LossConnection
 from model.table import FlowTable
 from model.tracker import Connection
 
@@ -50,6 +54,8 @@ class GoldenDevice:
         Bytes a beat of the hardware it stands for: only READ_WIDTH shows it.
     hash_key : int
         Until SEED sets another.
+    policy : RxPolicy
+        How it goes on under loss.
 
     Members
     -------
@@ -57,11 +63,18 @@ class GoldenDevice:
         By the names of `model.contract.COUNTERS`.
     """
 
-    def __init__(self, connections: int = 256, width: int = 16, hash_key: int = DEFAULT_HASH_KEY) -> None:
+    def __init__(
+        self,
+        connections: int = 256,
+        width: int = 16,
+        hash_key: int = DEFAULT_HASH_KEY,
+        policy: RxPolicy = RxPolicy.PUBLISHED,
+    ) -> None:
+        self.policy = policy
         self.connections = connections
         self.width = width
         self.counters = dict.fromkeys(COUNTERS, 0)
-        self._table: FlowTable[Connection] = FlowTable(connections, hash_key)
+        self._table: FlowTable[Connection | LossConnection] = FlowTable(connections, hash_key)
 
     # --- packets -----------------------------------------------------------------------------------
     def receive(self, frame: bytes) -> Delivery:
@@ -79,11 +92,11 @@ class GoldenDevice:
         handle, connection = found
         if packet.checksum is Checksum.BAD:
             return frame, Descriptor(Status.BAD_CHECKSUM, Checksum.BAD, True, handle)
-        status, payload = connection.take_in(packet.seq, frame[packet.payload : packet.end])
-        if payload is not None:
-            self.counters["decrypted_bytes"] += len(payload)
-            frame = frame[: packet.payload] + payload + frame[packet.end :]
-        return frame, Descriptor(status, Checksum.GOOD, True, handle)
+        taken = connection.take_in(packet.seq, frame[packet.payload : packet.end])
+        if taken.payload is not None:
+            self.counters["decrypted_bytes"] += len(taken.payload)
+            frame = frame[: packet.payload] + taken.payload + frame[packet.end :]
+        return frame, Descriptor(taken.status, Checksum.GOOD, True, handle, taken.request, taken.proven)
 
     # --- commands ----------------------------------------------------------------------------------
     def command(self, command: Command) -> Response:
@@ -97,6 +110,12 @@ class GoldenDevice:
                 if connection is None:
                     return Response(Result.STALE_HANDLE)
                 return Response(Result.OK if connection.resync(command) else Result.IGNORED)
+            case Ack(handle, seq) if self.policy is not RxPolicy.PUBLISHED:
+                connection = self._table.get(handle)
+                if connection is None:
+                    return Response(Result.STALE_HANDLE)
+                connection.acknowledge(seq)
+                return Response(Result.OK)
             case Query(handle):
                 connection = self._table.get(handle)
                 if connection is None:
@@ -115,7 +134,9 @@ class GoldenDevice:
     def _add(self, add: Add) -> Response:
         if add.version not in MIN_LENGTH or len(add.key) not in (16, 32):
             return Response(Result.UNSUPPORTED)
-        result, handle = self._table.add(add.tuple4, Connection(add))
+        published = self.policy is RxPolicy.PUBLISHED
+        connection = Connection(add) if published else LossConnection(add, self.policy)
+        result, handle = self._table.add(add.tuple4, connection)
         return Response(result, handle)
 
     def _read(self, address: int) -> int:
@@ -126,6 +147,7 @@ class GoldenDevice:
             READ_CONNECTIONS: self.connections,
             READ_CIPHERS: CIPHERS,
             READ_FREE: self._table.free,
+            READ_POLICY: list(RxPolicy).index(self.policy),
         }
         words |= {READ_COUNTERS + i: self.counters[name] for i, name in enumerate(COUNTERS)}
         return words.get(address, 0)

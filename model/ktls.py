@@ -155,6 +155,7 @@ class KtlsReceiver:
         self._tcp = TcpReceiver(start_seq)
         self._resync = resync
         self._hint = _NextHint()
+        self._resync_request: int | None = None
         self._full_len = 0  # of the record in progress, 0 before its header is parsed
 
         self._tls13 = info.version == TLS_1_3_VERSION
@@ -183,6 +184,10 @@ class KtlsReceiver:
         self._tcp.segment(seq, payload, decrypted, fin)
         while self.error is None and self._advance():
             pass
+
+    def tls_offload_rx_resync_request(self, seq: int) -> None:
+        """The driver asks whether `seq` is the last byte of a header's first five. A new request replaces the old."""
+        self._resync_request = seq
 
     # --- record delineation ------------------------------------------------------------------------
     def _advance(self) -> bool:
@@ -320,6 +325,11 @@ class KtlsReceiver:
 
     def _new_record(self) -> None:
         """tls_device_rx_resync_new_rec, for a header just parsed at the head of the queue."""
+        seq = self._tcp.read_seq
+        if self._resync and self._resync_request == (seq + TLS_HEADER_SIZE - 1) % 2**32:
+            self._resync_request = None
+            self.statistics["TlsRxDeviceResync"] += 1
+            self._resync(seq, self.record_number)
         if not self._hint.do_now or self._tcp.queued > self._full_len:
             return
         self._hint.do_now = False

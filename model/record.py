@@ -35,11 +35,13 @@ class RecordCipher:
     header_size : int
         Bytes in front of a record's body: header, in TLS 1.2 the explicit nonce too.
     aead : AESGCM
+    limits : (int, int)
+        Smallest and largest length field of a header.
     """
 
     def __init__(self, version: int, key: bytes, salt: bytes, iv: bytes) -> None:
         self._tls12 = version == _TLS12
-        self._limits = MIN_LENGTH[version], MAX_LENGTH[version]
+        self.limits = MIN_LENGTH[version], MAX_LENGTH[version]
         self._salt = salt
         self._static_iv = int.from_bytes(salt + iv, "big")
         self._ctr = Cipher(AES(key), CTR(bytes(16))).encryptor()
@@ -49,7 +51,7 @@ class RecordCipher:
     def open(self, header: bytes, number: int) -> Opened | None:
         """The record of a complete header (`header_size` bytes); None if the header is outside the limits."""
         length = header[3] << 8 | header[4]
-        if header[1] << 8 | header[2] != TLS_VERSION_BYTES or not self._limits[0] <= length <= self._limits[1]:
+        if header[1] << 8 | header[2] != TLS_VERSION_BYTES or not self.limits[0] <= length <= self.limits[1]:
             return None
         if self._tls12:
             plain = length - EXPLICIT_NONCE_SIZE - TAG_SIZE

@@ -21,6 +21,16 @@ def seq_diff(a: int, b: int) -> int:
     return ((a - b + 0x80000000) & _SEQ) - 0x80000000
 
 
+class Taken(NamedTuple):
+    """What becomes of a packet: `payload` if it is DECRYPTED; `request`: place of a header to ask the host about;
+    `proven`: a chain of headers has proved itself."""
+
+    status: Status
+    payload: bytes | None = None
+    request: int | None = None
+    proven: bool = False
+
+
 class _Record:
     """A record whose header has been taken: its ciphertext and tag, as they are taken."""
 
@@ -66,7 +76,7 @@ class Connection:
 
     Members
     -------
-    take_in(seq, payload) -> (Status, bytes | None)
+    take_in(seq, payload) -> Taken
         A packet with a good checksum: its status and, if DECRYPTED, the payload the host gets.
     """
 
@@ -108,6 +118,9 @@ class Connection:
         self.out_of_sync = False
         return True
 
+    def acknowledge(self, ack: int) -> None:
+        raise NotImplementedError("the published rules do not look at acknowledgements")
+
     def _stand_before(self, seq: int, number: int) -> None:
         """Look for the header of record `number` at `seq`."""
         self.expected = seq
@@ -117,21 +130,21 @@ class Connection:
         self._record = None
 
     # --- packets -----------------------------------------------------------------------------------
-    def take_in(self, seq: int, payload: bytes) -> tuple[Status, bytes | None]:
+    def take_in(self, seq: int, payload: bytes) -> Taken:
         end = (seq + len(payload)) & _SEQ
         if seq_diff(end, self.seen) > 0:
             self.seen = end
         if self.out_of_sync:
-            return Status.OUT_OF_SYNC, None
+            return Taken(Status.OUT_OF_SYNC)
         ahead = seq_diff(seq, self.expected)
         if ahead == 0:
             return self._take(payload, 0, end)
         if ahead < 0:
             if not self.skipping:
-                return Status.RETRANSMISSION, None
+                return Taken(Status.RETRANSMISSION)
             if seq_diff(end, self.expected) > 0:
                 return self._take(payload, -ahead, end)
-            return Status.GAP, None
+            return Taken(Status.GAP)
         if self._record:
             next_header = (self.expected + self.remaining) & _SEQ
             ahead = seq_diff(seq, next_header)
@@ -141,18 +154,18 @@ class Connection:
                     return self._take(payload, 0, end)
                 if seq_diff(end, next_header) > 0:
                     return self._take(payload, -ahead, end)
-                return Status.GAP, None
+                return Taken(Status.GAP)
         if (end - self.expected) & _SEQ > MAX_RECORD:
             self.out_of_sync = True
-            return Status.OUT_OF_SYNC, None
-        return Status.WAIT, None
+            return Taken(Status.OUT_OF_SYNC)
+        return Taken(Status.WAIT)
 
-    def _take(self, payload: bytes, start: int, end: int) -> tuple[Status, bytes | None]:
+    def _take(self, payload: bytes, start: int, end: int) -> Taken:
         """Take the bytes from `start` on; a start other than 0 makes the packet partial."""
         walk = self._walk(payload, start)
         if walk is None:
             self.out_of_sync = True
-            return Status.BAD_HEADER, None
+            return Taken(Status.BAD_HEADER)
         self.skipping = False
         self.expected = end
         self.number = walk.number
@@ -165,10 +178,10 @@ class Connection:
             walk.record.parts.append(walk.tail)
             walk.record.taken += len(walk.tail)
         if failed:
-            return Status.AUTH_FAILED, None
+            return Taken(Status.AUTH_FAILED)
         if start:
-            return Status.GAP, None
-        return Status.DECRYPTED, self._decrypted(payload, walk.portions)
+            return Taken(Status.GAP)
+        return Taken(Status.DECRYPTED, self._decrypted(payload, walk.portions))
 
     def _walk(self, payload: bytes, position: int) -> _Walk | None:
         """Delineate the records from payload offset `position` on; None at a bad header. Changes nothing."""

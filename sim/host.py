@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 
 from driver.netdev import Direction, NetDevice, Received, Sock
 from model.commands import TrackerState
-from model.contract import MAX_FRAME, Checksum
+from model.contract import HEADER_SIZE, MAX_FRAME, Checksum
 from model.crypto_info import CryptoInfo
 from model.ktls import Handling, KtlsReceiver
 from sim.chacha import ChachaCryptoInfo, ChachaReceiver
 from sim.connections import Connection, Followed, Installation
-from sim.packets import FIN, RST, SYN, Segment
+from sim.packets import ACK, FIN, RST, SYN, Segment
 from sim.secrets import Aead
 
 
@@ -96,6 +96,10 @@ class Host:
             segment, owner = self._followed.segments[index], self._followed.owners[index]
             if segment is not None and owner is not None and not segment.flags & (SYN | RST):
                 self._deliver(self.sockets[owner], segment, received)
+        elif self._netdev is not None:
+            segment, owner = self._followed.segments[index], self._followed.owners[index]
+            if segment is not None and owner is not None and segment.flags & ACK:
+                self._netdev.acknowledge(self.sockets[owner].sk, segment.ack)
         for socket, installation in self._installs.get(packet.number, ()):
             self._install(socket, installation)
         for socket in self._closes.get(packet.number, ()):
@@ -123,6 +127,9 @@ class Host:
         if payload:
             socket.packets += 1
             socket.packets_decrypted += received.decrypted
+        if descriptor is not None and descriptor.request is not None:
+            # the device names a header's first byte, the stack asks for its last
+            socket.receiver.tls_offload_rx_resync_request((descriptor.request + HEADER_SIZE - 1) % 2**32)
         socket.receiver.segment(segment.seq, payload, received.decrypted, fin, good)
 
     def _install(self, socket: Socket, installation: Installation) -> None:

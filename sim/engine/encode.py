@@ -10,6 +10,7 @@ import numpy.typing as npt
 from hw import layouts, tx_layouts
 from hw.config import Config
 from model.commands import (
+    Ack,
     Add,
     Command,
     Delete,
@@ -67,6 +68,8 @@ def command_fields(command: Command) -> dict[str, int]:
             return {"opcode": Opcode.QUERY, "handle": handle}
         case Read(address):
             return {"opcode": Opcode.READ, "address": address}
+        case Ack(handle, seq):
+            return {"opcode": Opcode.ACK, "handle": handle, "seq": seq}
         case Seed(key):
             return {"opcode": Opcode.SEED, "hash_key": key}
 

@@ -91,7 +91,7 @@ def test_track_is_the_golden_tracker(width, version, sizes):
         )
         base += -(-(offset + len(payload)) // width)
         checksums.append(Checksum.GOOD if good else Checksum.BAD)
-        want.append(golden.take_in(seq, payload)[0] if good else Status.BAD_CHECKSUM)
+        want.append(golden.take_in(seq, payload).status if good else Status.BAD_CHECKSUM)
 
     dut = Track(config)
     init = {
