@@ -4,9 +4,10 @@ Requests as drivers make them, right ones and wrong ones: handles that are stale
 sequence numbers that nothing expects, frames cut short or no TCP, headers outside the limits, kinds that are none.
 Completions, counters and answers must be the golden device's, and no 8 bytes in a row that a host wrote may leave.
 
-Not among them, for the device cannot tell: kind PASS with plaintext, a live handle of a connection of the other TLS
-version or at the same sequence number, and for TLS 1.2 a record's length that is within the limits and wrong. Each
-makes plaintext look like an explicit nonce, 8 bytes that do leave.
+Not among them, for the device cannot tell: kind PASS with plaintext; a live handle of a connection of the other TLS
+version or at the same sequence number; and for TLS 1.2 plaintext where the device expects a record header (a length
+within the limits and wrong, bytes of another place). A header is checked when its 13 bytes are there, so the first
+12 of them leave if the frame ends in it. For TLS 1.3 they are 4.
 """
 
 import random
@@ -155,7 +156,7 @@ class Host:
         if inside and rng.random() < 0.04:
             payload[rng.choice(inside) + rng.choice([1, 2])] ^= 1 << rng.randrange(8)
         if rng.random() < 0.01:
-            payload = bytearray((rig.plain * 20)[: MAX_FRAME + rng.choice([1, 300])])
+            payload = bytearray(rig.plain[start:] + rng.randbytes(MAX_FRAME + 1))[: MAX_FRAME + rng.choice([1, 300])]
         frame = bytearray(rig.stream.frame(rig.at(start), bytes(payload), bad_tcp=True, **options))
         x = rng.random()
         if x < 0.03:
@@ -195,9 +196,9 @@ def engine(tx_device_engine) -> TxEngine:
 
 def test_nothing_leaks_and_every_drop_is_counted(engine):
     seen: Counter[TxStatus] = Counter()
-    for seed in range(20):
+    for seed in range(12):
         seen += check(engine, seed, 200)
-    assert set(seen) == set(TxStatus) and seen[TxStatus.ENCRYPTED] > 1000 and min(seen.values()) >= 50, seen
+    assert set(seen) == set(TxStatus) and seen[TxStatus.ENCRYPTED] > 1000 and min(seen.values()) >= 30, seen
 
 
 @pytest.mark.slow
