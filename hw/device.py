@@ -33,7 +33,11 @@ class RxDevice(wiring.Component):
 
     def __init__(self, config: Config):
         self.config = config
-        super().__init__({
+        super().__init__(self.interface(config))
+
+    @staticmethod
+    def interface(config: Config) -> wiring.Signature:
+        return wiring.Signature({
             "rx": In(stream.Signature(layouts.beat(config))),
             "host": Out(stream.Signature(layouts.output_beat(config))),
             "commands": In(stream.Signature(layouts.command(config))),

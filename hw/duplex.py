@@ -21,8 +21,8 @@ class Duplex(wiring.Component):
     def __init__(self, config: Config):
         self.config = config
         super().__init__({
-            "receive": Out(RxDevice(config).signature),
-            "transmit": Out(TxDevice(config).signature),
+            "receive": Out(RxDevice.interface(config)),
+            "transmit": Out(TxDevice.interface(config)),
         })  # fmt: skip
 
     def elaborate(self, platform):

@@ -37,7 +37,11 @@ class TxDevice(wiring.Component):
 
     def __init__(self, config: Config):
         self.config = config
-        super().__init__({
+        super().__init__(self.interface(config))
+
+    @staticmethod
+    def interface(config: Config) -> wiring.Signature:
+        return wiring.Signature({
             "tx": In(stream.Signature(tx_layouts.tx_beat(config))),
             "wire": Out(stream.Signature(layouts.beat(config))),
             "completions": Out(stream.Signature(tx_layouts.tx_completion())),

@@ -10,7 +10,15 @@ from hw.config import Config
 from model.commands import Tuple4
 from model.contract import HEADER_SIZE, MAX_SEGMENTED, TAG_SIZE, Result, Status, TxKind
 from model.tx_commands import TxRequest
-from sim.engine import BatchResult, Engine, Event, TxBatchResult, TxEngine, make_engine, make_tx_engine
+from sim.engine import (
+    BatchResult,
+    Engine,
+    Event,
+    TxBatchResult,
+    TxEngine,
+    make_engine,
+    make_tx_engine,
+)
 from sim.schedule import TxEvent, TxFrame
 from sim.traffic import IDENTIFICATION, TLS13, Sealed, Stream
 
@@ -72,6 +80,11 @@ def rate(result: BatchResult | TxBatchResult, payload: Sequence[int], skip: int)
     return sum(payload[skip + 1 :]) / cycles
 
 
+def all_decrypted(result: BatchResult) -> None:
+    wrong = [d.descriptor.status for d in result.deliveries if d.descriptor.status is not Status.DECRYPTED]
+    assert not wrong, f"{len(wrong)} of {len(result.deliveries)} frames were not decrypted, the first {wrong[0].name}"
+
+
 def _measure(engine: Engine, streams: Sequence[Stream], record: int, segment: int, count: int) -> float:
     """Rate of `count` frames over the streams in turn. Every frame must come back decrypted."""
     engine.reset()
@@ -81,8 +94,7 @@ def _measure(engine: Engine, streams: Sequence[Stream], record: int, segment: in
     each = -(-count // len(streams))
     frames: list[Event] = list(interleaved([segments_of(s, record, segment, each) for s in streams]))
     result = engine.run(frames)
-    wrong = [d.descriptor.status for d in result.deliveries if d.descriptor.status is not Status.DECRYPTED]
-    assert not wrong, f"{len(wrong)} of {len(frames)} frames were not decrypted, the first one {wrong[0].name}"
+    all_decrypted(result)
     return rate(result, [segment] * len(frames), min(40, len(frames) // 4))
 
 
@@ -124,29 +136,58 @@ class Direction:
     cut: Callable[[Any, Stream, int, int], float] | None = None
 
 
+@dataclass(frozen=True)
+class Traffic:
+    """What a rate is measured with: `frames` in-order frames of `segment` bytes, over the connections in turn."""
+
+    name: str
+    label: str
+    connections: int
+    record: int
+    segment: int
+    frames: int
+
+    def streams(self, seed: int) -> list[Stream]:
+        return [connection(n, seed) for n in range(self.connections)]
+
+
+GRID = (
+    *(
+        Traffic(f"segment_{size}", f"segments of {size} B", 1, 16384, size, 160 if size == 9000 else 600)
+        for size in SEGMENTS
+    ),
+    *(Traffic(f"records_{name}", f"records of {name}", 1, size, 1448, 400) for name, size in RECORDS.items()),
+    Traffic(
+        f"round_robin_{CONNECTIONS}", f"{CONNECTIONS} connections in turn", CONNECTIONS, 16384, 1448, 4 * CONNECTIONS
+    ),
+)
+
+
+def _rate_target(width: int, traffic: Traffic) -> float | None:
+    if traffic.name.startswith("segment_"):
+        return SEGMENT_TARGETS.get(width, {}).get(traffic.segment)
+    if traffic.name.startswith("records_"):
+        return RECORD_TARGETS.get(width, {}).get(traffic.name.removeprefix("records_"))
+    return 1.0
+
+
 def _bench(direction: Direction, widths: Sequence[int], engine: str, seed: int, progress: Progress | None) -> list[Row]:
     rows: list[Row] = []
     tell = progress or (lambda text, share: None)
     for w, width in enumerate(widths):
         with direction.make(engine, Config(width=width, connections=CONNECTIONS), progress=progress) as device:
             prefix = f"{direction.name}/w{width}"
-            segment_rates: dict[int, float] = {}
-            for k, segment in enumerate(SEGMENTS):
-                tell(f"W={width}: segments of {segment} B", (w + k / 8) / len(widths))
-                count = 160 if segment == 9000 else 600
-                value = direction.measure(device, [connection(0, seed)], 16384, segment, count)
-                segment_rates[segment] = value
-                target = SEGMENT_TARGETS.get(width, {}).get(segment)
-                rows.append(Row(f"{prefix}/segment_{segment}", round(value, 2), "payload B/cycle", target))
-            for k, (name, record) in enumerate(RECORDS.items()):
-                tell(f"W={width}: records of {name}", (w + (4 + k) / 8) / len(widths))
-                share = direction.measure(device, [connection(0, seed)], record, 1448, 400) / segment_rates[1448]
-                target = RECORD_TARGETS.get(width, {}).get(name)
-                rows.append(Row(f"{prefix}/records_{name}", round(share, 3), "of segment_1448", target))
-            tell(f"W={width}: {CONNECTIONS} connections in turn", (w + 7 / 8) / len(widths))
-            streams = [connection(n, seed) for n in range(CONNECTIONS)]
-            round_robin = direction.measure(device, streams, 16384, 1448, 4 * CONNECTIONS) / segment_rates[1448]
-            rows.append(Row(f"{prefix}/round_robin_{CONNECTIONS}", round(round_robin, 3), "of one connection", 1.0))
+            full = 0.0
+            for k, t in enumerate(GRID):
+                tell(f"W={width}: {t.label}", (w + k / len(GRID)) / len(widths))
+                value = direction.measure(device, t.streams(seed), t.record, t.segment, t.frames)
+                target = _rate_target(width, t)
+                if t.name.startswith("segment_"):
+                    rows.append(Row(f"{prefix}/{t.name}", round(value, 2), "payload B/cycle", target))
+                    full = value if t.segment == 1448 else full
+                else:
+                    unit = "of segment_1448" if t.connections == 1 else "of one connection"
+                    rows.append(Row(f"{prefix}/{t.name}", round(value / full, 3), unit, target))
             if direction.cut:
                 for segment in SEGMENTS:
                     value = direction.cut(device, connection(0, seed), 16384, segment)
@@ -195,10 +236,11 @@ def _tx_add(engine: TxEngine, streams: Sequence[Stream]) -> list[int]:
     return [r.handle for r in responses]
 
 
-def _tx_measure(engine: TxEngine, streams: Sequence[Stream], record: int, segment: int, count: int) -> float:
-    """Rate of `count` frames over the streams in turn. What leaves must be what software would have sent."""
+def tx_traffic(
+    streams: Sequence[Stream], handles: Sequence[int], record: int, segment: int, count: int
+) -> tuple[list[TxEvent], list[bytes]]:
+    """`count` frames over the streams in turn, and what software would have sent."""
     each = -(-count // len(streams))
-    handles = _tx_add(engine, streams)
     given: list[list[bytes]] = []
     wire: list[list[bytes]] = []
     for stream in streams:
@@ -207,10 +249,20 @@ def _tx_measure(engine: TxEngine, streams: Sequence[Stream], record: int, segmen
         wire.append(sealed)
     requests = itertools.cycle([TxRequest(TxKind.STREAM, handle) for handle in handles])
     events: list[TxEvent] = [TxFrame(f, r) for f, r in zip(interleaved(given), requests, strict=False)]
-    result = engine.run(events)
+    return events, list(interleaved(wire))
+
+
+def as_software(result: TxBatchResult, wire: Sequence[bytes]) -> None:
     left = [one.frame for sent in result.sent for one in sent]
-    wrong = sum(a != b for a, b in zip(left, interleaved(wire), strict=True))
+    wrong = sum(a != b for a, b in zip(left, wire, strict=True))
     assert not wrong, f"{wrong} of {len(left)} frames are not what software would have sent"
+
+
+def _tx_measure(engine: TxEngine, streams: Sequence[Stream], record: int, segment: int, count: int) -> float:
+    """Rate of `count` frames over the streams in turn. What leaves must be what software would have sent."""
+    events, wire = tx_traffic(streams, _tx_add(engine, streams), record, segment, count)
+    result = engine.run(events)
+    as_software(result, wire)
     return rate(result, [segment] * len(events), min(40, len(events) // 4))
 
 
@@ -224,9 +276,7 @@ def _tx_cut(engine: TxEngine, stream: Stream, record: int, segment: int) -> floa
         stream.frame(seq, payload, identification=IDENTIFICATION + k % (share // segment))
         for k, (seq, payload) in enumerate(stream.segments(stream.wire[: share * len(given)], mss=segment))
     ]
-    left = [one.frame for sent in result.sent for one in sent]
-    wrong = sum(a != b for a, b in zip(left, wire, strict=True))
-    assert not wrong, f"{wrong} of {len(left)} segments are not what software would have sent"
+    as_software(result, wire)
     return rate(result, [segment] * len(wire), share // segment)
 
 

@@ -146,8 +146,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     bench.add_argument(
         "what",
-        choices=("rx", "tx", "sim"),
-        help="rx, tx: rates, latency and installs of a direction; sim: speed of both engines",
+        choices=("rx", "tx", "duplex", "sim"),
+        help="rx, tx: rates, latency and installs of a direction; duplex: rates of each while both run, beside those "
+        "alone; sim: speed of both engines",
     )
     bench.add_argument("--engine", choices=("auto", "compiled", "pysim"), default="auto")
     bench.add_argument(
@@ -341,6 +342,7 @@ def run_generate(args: argparse.Namespace) -> int:
 
 def run_bench(args: argparse.Namespace) -> int:
     from sim.bench import bench_rx, bench_simulation, bench_tx
+    from sim.bench_duplex import bench_duplex
     from sim.console import progress_bars, show_rows
 
     console = Console(stderr=args.json == "-")
@@ -350,8 +352,8 @@ def run_bench(args: argparse.Namespace) -> int:
         def progress(text: str, share: float) -> None:
             report(text, round(share * 100), 100)
 
-        if args.what in ("rx", "tx"):
-            measure = {"rx": bench_rx, "tx": bench_tx}[args.what]
+        if args.what != "sim":
+            measure = {"rx": bench_rx, "tx": bench_tx, "duplex": bench_duplex}[args.what]
             rows = measure(widths, _resolve(args.engine), args.seed, progress)
         else:
             rows = [row for width in widths for row in bench_simulation(width, args.seed, progress)]

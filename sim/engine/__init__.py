@@ -3,6 +3,7 @@
 from sim.engine.base import BatchResult, Engine, Event, make_engine
 from sim.engine.bench import Progress, SimulationError, SimulationStalled, Waveform
 from sim.engine.component import ENGINES, ComponentEngine, ComponentResult
+from sim.engine.duplex import DuplexEngine, make_duplex_engine
 from sim.engine.toolchain import BuildError
 from sim.engine.tx import TxBatchResult, TxEngine, make_tx_engine
 
@@ -12,6 +13,7 @@ __all__ = [
     "BuildError",
     "ComponentEngine",
     "ComponentResult",
+    "DuplexEngine",
     "Engine",
     "Event",
     "Progress",
@@ -20,6 +22,7 @@ __all__ = [
     "TxBatchResult",
     "TxEngine",
     "Waveform",
+    "make_duplex_engine",
     "make_engine",
     "make_tx_engine",
 ]

@@ -19,6 +19,7 @@ from sim.engine.bench import (
     Cycles,
     Feed,
     Options,
+    Outcome,
     Progress,
     SimulationError,
     SimulationStalled,
@@ -59,6 +60,110 @@ class BatchResult:
     command_in: Cycles
     command_out: Cycles
     cycles: int
+
+
+@dataclass(frozen=True)
+class Missing:
+    """The first frame and command of a batch without output, and what to say of them."""
+
+    frame: int | None
+    frames: str
+    command: int | None
+    commands: int
+
+    def texts(self) -> list[str]:
+        return [
+            *([f"frame {self.frame} {self.frames}"] if self.frame is not None else []),
+            *([f"command {self.command} of {self.commands} has no answer"] if self.command is not None else []),
+        ]
+
+
+class RxPass:
+    """What one run does to a receive device: events as feeds and wants, the outcome as a result."""
+
+    def __init__(self, events: Sequence[Event], config: Config, ordered: bool):
+        self.config = config
+        self.frames: list[bytes] = []
+        self.commands: list[Command] = []
+        rx_barriers: list[Barrier] = []
+        command_barriers: list[Barrier] = []
+        beats, barred = 0, 0
+        for event in events:
+            frames, commands = len(self.frames), len(self.commands)
+            if isinstance(event, bytes):
+                if commands > barred:
+                    rx_barriers.append((beats, {"responses" if ordered else "commands": commands}))
+                    barred = commands
+                self.frames.append(event)
+                beats += -(-len(event) // config.width)
+            else:
+                needs = {"host": frames, "responses": commands} if ordered else {"rx": frames}
+                command_barriers.append((commands, needs))
+                self.commands.append(event)
+        end = 9 * config.width  # position of `last` in a beat
+        beat_items = encode_frames(self.frames, config)
+        self.feeds = {
+            "rx": Feed(beat_items, end, rx_barriers),
+            "commands": Feed(encode_commands(self.commands, config), None, command_barriers),
+        }
+        self.wants = {
+            "host": Want(len(self.frames), len(beat_items) + 16, end),
+            "responses": Want(len(self.commands), len(self.commands)),
+        }
+
+    def missing(self, outcome: Outcome) -> Missing:
+        left, answers = outcome.taken["host"].units, outcome.taken["responses"].units
+        return Missing(
+            frame=left if left < len(self.frames) else None,
+            frames=f"of {len(self.frames)} has not left",
+            command=answers if answers < len(self.commands) else None,
+            commands=len(self.commands),
+        )
+
+    def result(self, outcome: Outcome, options: Options) -> BatchResult:
+        """Of a run that was done."""
+        host = outcome.taken["host"]
+        out = decode_frames(host.items, self.config)
+        if len(out.frames) != len(self.frames):
+            raise SimulationError(
+                f"{len(out.frames)} frames left for {len(self.frames)} that entered (seed={options.seed})"
+            )
+        first, last = beats_of(self.frames, self.config.width)
+        fed = outcome.fed["rx"]
+        return BatchResult(
+            deliveries=[Delivery(f, d) for f, d in zip(out.frames, out.descriptors, strict=True)],
+            responses=decode_responses(outcome.taken["responses"].items, self.commands),
+            first_in=fed[first],
+            last_in=fed[last],
+            first_out=host.cycles[out.first],
+            last_out=host.cycles[out.last],
+            command_in=outcome.fed["commands"],
+            command_out=outcome.taken["responses"].cycles,
+            cycles=outcome.cycles,
+        )
+
+
+def beats_of(frames: Sequence[bytes], width: int) -> tuple[Cycles, Cycles]:
+    """Positions of each frame's first and last beat in the stream of all beats."""
+    lengths = np.fromiter((len(f) for f in frames), dtype=np.int64, count=len(frames))
+    last = np.cumsum((lengths + width - 1) // width) - 1
+    return np.concatenate((np.zeros(1, np.int64), last[:-1] + 1))[: len(frames)], last
+
+
+def check(outcome: Outcome, missing: Sequence[Missing], options: Options) -> None:
+    """Raise if the run came to no good end; `missing` says what of each device's output is not there."""
+    check_outcome(outcome.status, outcome.stream, options.seed)
+    if outcome.status != "stalled":
+        return
+    texts = [text for one in missing for text in one.texts()]
+    raise SimulationStalled(
+        f"no output for {options.watchdog} cycles: {', '.join(texts) or 'input is not taken'} "
+        f"(cycle {outcome.cycles}, idle {options.idle}, backpressure {options.backpressure}, seed={options.seed})",
+        cycle=outcome.cycles,
+        seed=options.seed,
+        frame=next((one.frame for one in missing if one.frame is not None), None),
+        command=next((one.command for one in missing if one.command is not None), None),
+    )
 
 
 class Engine:
@@ -111,83 +216,17 @@ class Engine:
         """
         if self._broken:
             raise SimulationError("the last run failed halfway; reset the engine first")
-        frames: list[bytes] = []
-        commands: list[Command] = []
-        rx_barriers: list[Barrier] = []
-        command_barriers: list[Barrier] = []
-        beats, barred = 0, 0
-        for event in events:
-            if isinstance(event, bytes):
-                if len(commands) > barred:
-                    needs = {"responses" if ordered else "commands": len(commands)}
-                    rx_barriers.append((beats, needs))
-                    barred = len(commands)
-                frames.append(event)
-                beats += -(-len(event) // self.config.width)
-            else:
-                needs = {"host": len(frames), "responses": len(commands)} if ordered else {"rx": len(frames)}
-                command_barriers.append((len(commands), needs))
-                commands.append(event)
-
-        end = 9 * self.config.width  # position of `last` in a beat
-        beat_items = encode_frames(frames, self.config)
-        batch = Batch(
-            feeds={
-                "rx": Feed(beat_items, end, rx_barriers),
-                "commands": Feed(encode_commands(commands, self.config), None, command_barriers),
-            },
-            wants={
-                "host": Want(len(frames), len(beat_items) + 16, end),
-                "responses": Want(len(commands), len(commands)),
-            },
-            options=Options(idle, backpressure, seed, watchdog, settle),
-        )
+        this = RxPass(events, self.config, ordered)
+        options = Options(idle, backpressure, seed, watchdog, settle)
         if isinstance(waveform, Path):
             waveform = Waveform(waveform)
         self._broken = True
-        outcome = self.bench.run(batch, waveform=waveform, progress=progress)
+        outcome = self.bench.run(Batch(this.feeds, this.wants, options), waveform=waveform, progress=progress)
         self.total_cycles += outcome.cycles
-        check_outcome(outcome.status, outcome.stream, seed)
-        host, answers = outcome.taken["host"], outcome.taken["responses"]
-        if outcome.status == "stalled":
-            raise self._stalled(len(frames), len(commands), host.units, answers.units, outcome.cycles, batch.options)
+        check(outcome, [this.missing(outcome)], options)
+        result = this.result(outcome, options)
         self._broken = False
-        out = decode_frames(host.items, self.config)
-        if len(out.frames) != len(frames):
-            raise SimulationError(f"{len(out.frames)} frames left for {len(frames)} that entered (seed={seed})")
-        lengths = np.fromiter((len(f) for f in frames), dtype=np.int64, count=len(frames))
-        in_last = np.cumsum((lengths + self.config.width - 1) // self.config.width) - 1
-        in_first = np.concatenate((np.zeros(1, np.int64), in_last[:-1] + 1))[: len(frames)]
-        fed = outcome.fed["rx"]
-        return BatchResult(
-            deliveries=[Delivery(f, d) for f, d in zip(out.frames, out.descriptors, strict=True)],
-            responses=decode_responses(answers.items, commands),
-            first_in=fed[in_first],
-            last_in=fed[in_last],
-            first_out=host.cycles[out.first],
-            last_out=host.cycles[out.last],
-            command_in=outcome.fed["commands"],
-            command_out=answers.cycles,
-            cycles=outcome.cycles,
-        )
-
-    def _stalled(
-        self, frames: int, commands: int, frames_out: int, responses: int, cycle: int, options: Options
-    ) -> SimulationStalled:
-        frame = frames_out if frames_out < frames else None
-        command = responses if responses < commands else None
-        missing = [
-            *([f"frame {frame} of {frames} has not left"] if frame is not None else []),
-            *([f"command {command} of {commands} has no answer"] if command is not None else []),
-        ]
-        return SimulationStalled(
-            f"no output for {options.watchdog} cycles: {', '.join(missing) or 'input is not taken'} "
-            f"(cycle {cycle}, idle {options.idle}, backpressure {options.backpressure}, seed={options.seed})",
-            cycle=cycle,
-            seed=options.seed,
-            frame=frame,
-            command=command,
-        )
+        return result
 
     def command(self, command: Command) -> Response:
         return self.run([command]).responses[0]

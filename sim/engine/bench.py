@@ -11,7 +11,7 @@ A batch begins with one cycle in which nothing is offered.
 """
 
 import abc
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -58,7 +58,7 @@ class SimulationStalled(SimulationError):
 
 @dataclass(frozen=True)
 class Port:
-    """A stream member of a component, or a plain one."""
+    """A stream member of a component, or a plain one; one of an interface has both names, `interface_member`."""
 
     name: str
     width: int
@@ -66,38 +66,49 @@ class Port:
     is_stream: bool = True
     always_valid: bool = False
     always_ready: bool = False
+    path: tuple[str, ...] = ()
 
     @property
     def words(self) -> int:
         return (self.width + 31) // 32
 
+    def of(self, component: wiring.Component) -> Any:
+        """The member of that component."""
+        member: Any = component
+        for name in self.path:
+            member = getattr(member, name)
+        return member
+
 
 def ports_of(component: wiring.Component) -> list[Port]:
     """The component's members as ports, in the order of its signature."""
-    ports: list[Port] = []
-    for name, member in component.signature.members.items():
+    return list(_ports(component.signature, component, ()))
+
+
+def _ports(signature: Any, interface: Any, path: tuple[str, ...]) -> Iterator[Port]:
+    for name, member in signature.members.items():
+        here = (*path, name)
         if member.dimensions:
-            raise TypeError(f"{type(component).__name__}.{name}: arrays of members cannot be driven by a bench")
+            raise TypeError(f"{'.'.join(here)}: arrays of members cannot be driven by a bench")
         is_input = member.flow == wiring.In
-        interface = getattr(component, name)
+        inner = getattr(interface, name)
         if member.is_port:
-            ports.append(Port(name, len(Value.cast(interface)), is_input, is_stream=False))
+            yield Port("_".join(here), len(Value.cast(inner)), is_input, is_stream=False, path=here)
             continue
-        signature: Any = member.signature
-        if isinstance(signature, wiring.FlippedSignature):
-            signature = signature.flip()
-        if not isinstance(signature, stream.Signature):
-            raise TypeError(f"{type(component).__name__}.{name}: a bench drives streams and plain members only")
-        ports.append(
-            Port(
-                name,
-                len(Value.cast(interface.payload)),
-                is_input,
-                always_valid=signature.always_valid,
-                always_ready=signature.always_ready,
-            )
+        kind: Any = member.signature
+        if isinstance(kind, wiring.FlippedSignature):
+            kind = kind.flip()
+        if not isinstance(kind, stream.Signature):
+            yield from _ports(member.signature, inner, here)
+            continue
+        yield Port(
+            "_".join(here),
+            len(Value.cast(inner.payload)),
+            is_input,
+            always_valid=kind.always_valid,
+            always_ready=kind.always_ready,
+            path=here,
         )
-    return ports
 
 
 def probe_ports(factory: Callable[[], wiring.Component]) -> list[Port]:

@@ -79,11 +79,12 @@ class _Run:
         inputs, outputs = bench.inputs, bench.outputs
         self.batch = batch
         self.sources = [
-            _Source(k, p, getattr(component, p.name), batch, bench.barrier_rows(batch, p.name))
-            for k, p in enumerate(inputs)
+            _Source(k, p, p.of(component), batch, bench.barrier_rows(batch, p.name)) for k, p in enumerate(inputs)
         ]
-        self.sinks = [_Sink(len(inputs) + k, p, getattr(component, p.name), batch) for k, p in enumerate(outputs)]
-        self.settings = [(Value.cast(getattr(component, name)), v) for name, v in batch.settings.items()]
+        self.sinks = [_Sink(len(inputs) + k, p, p.of(component), batch) for k, p in enumerate(outputs)]
+        self.settings = [
+            (Value.cast(p.of(component)), batch.settings[p.name]) for p in bench.settings if p.name in batch.settings
+        ]
         self.idle = threshold(batch.options.idle)
         self.backpressure = threshold(batch.options.backpressure)
         self.cycle = 0
@@ -185,15 +186,15 @@ class PysimBench(Bench):
         self._run_now = None
         simulator = Simulator(component)
         simulator.add_clock(1e-8)
-        members: list[Any] = [getattr(component, p.name) for p in self.inputs]
-        out_members: list[Any] = [getattr(component, p.name) for p in self.outputs]
+        members: list[Any] = [p.of(component) for p in self.inputs]
+        out_members: list[Any] = [p.of(component) for p in self.outputs]
         sampled = [
             *(Value.cast(m.ready) for m in members),
             *(Value.cast(m.valid) for m in out_members),
             *(Value.cast(m.payload) for m in out_members),
         ]
         n, k = len(members), len(out_members)
-        states = [(p.name, Value.cast(getattr(component, p.name))) for p in self.states]
+        states = [(p.name, Value.cast(p.of(component))) for p in self.states]
 
         async def testbench(ctx: Any) -> None:
             started = None

@@ -120,7 +120,7 @@ def port_map(component: wiring.Component, ports: Iterable[Port]) -> dict[str, tu
     """Verilog ports by name, single underscores only: Verilator rewrites double ones."""
     result: dict[str, tuple[Value, Any]] = {}
     for port in ports:
-        member: Any = getattr(component, port.name)
+        member = port.of(component)
         if port.is_stream:
             result[f"{port.name}_payload"] = (Value.cast(member.payload), None)
             if not port.always_valid:

@@ -12,7 +12,7 @@ from model.commands import Command, Response
 from model.contract import TxStatus
 from model.segmentation import segments
 from model.tx_commands import Sent, TxRequest
-from sim.engine.base import DeviceFactory, device_sources
+from sim.engine.base import DeviceFactory, Missing, beats_of, check, device_sources
 from sim.engine.bench import (
     WATCHDOG,
     Barrier,
@@ -24,11 +24,10 @@ from sim.engine.bench import (
     Outcome,
     Progress,
     SimulationError,
-    SimulationStalled,
     Want,
     Waveform,
 )
-from sim.engine.component import check_outcome, make_bench
+from sim.engine.component import make_bench
 from sim.engine.encode import decode_completions, decode_responses, decode_wire, encode_commands, encode_tx_frames
 from sim.schedule import TxEvent, TxFrame
 
@@ -66,6 +65,100 @@ class TxBatchResult:
     command_in: Cycles
     command_out: Cycles
     cycles: int
+
+
+class TxPass:
+    """What one run does to a transmit device: events as feeds and wants, the outcome as a result."""
+
+    def __init__(self, events: Sequence[TxEvent], config: Config, ordered: bool):
+        self.config = config
+        self.frames: list[TxFrame] = []
+        self.commands: list[Command] = []
+        self.counts: list[int] = []
+        tx_barriers: list[Barrier] = []
+        command_barriers: list[Barrier] = []
+        width, beats, barred, completions, room = config.width, 0, 0, 0, 16
+        for event in events:
+            commands = len(self.commands)
+            if isinstance(event, TxFrame):
+                if commands > barred:
+                    tx_barriers.append((beats, {"responses" if ordered else "commands": commands}))
+                    barred = commands
+                self.frames.append(event)
+                beats += -(-len(event.frame) // width)
+                pieces = segments(event.frame, event.request.segment_size)
+                self.counts.append(len(pieces))
+                completions += len(pieces)
+                room += sum(-(-len(p) // width) for p in pieces)
+            else:
+                needs = {"completions": completions, "responses": commands} if ordered else {"tx": len(self.frames)}
+                command_barriers.append((commands, needs))
+                self.commands.append(event)
+        end = 9 * width  # position of `last` in a beat
+        beat_items = encode_tx_frames([f.frame for f in self.frames], [f.request for f in self.frames], config)
+        self.feeds = {
+            "tx": Feed(beat_items, end, tx_barriers),
+            "commands": Feed(encode_commands(self.commands, config), None, command_barriers),
+        }
+        self.wants = {
+            "wire": Want(0, room, end),
+            "completions": Want(completions, completions),
+            "responses": Want(len(self.commands), len(self.commands)),
+        }
+
+    def missing(self, outcome: Outcome) -> Missing:
+        done, answers = outcome.taken["completions"].units, outcome.taken["responses"].units
+        late = done < sum(self.counts)
+        return Missing(
+            frame=int(np.searchsorted(np.cumsum(self.counts), done, side="right")) if late else None,
+            frames=f"of {len(self.counts)} is not complete",
+            command=answers if answers < len(self.commands) else None,
+            commands=len(self.commands),
+        )
+
+    def rest(self, outcome: Outcome) -> dict[str, Want]:
+        """What is still to leave: completions may come before the last bytes they are of."""
+        left = outcome.taken["wire"].units
+        leaving = self._leaving(outcome)
+        want = self.wants["wire"]
+        return {"wire": Want(leaving - left, want.capacity, want.mark)} if left < leaving else {}
+
+    def missing_rest(self, outcome: Outcome, more: Outcome) -> Missing:
+        left = outcome.taken["wire"].units + more.taken["wire"].units
+        return Missing(left, f"of {self._leaving(outcome)} that are complete has not left", None, len(self.commands))
+
+    @staticmethod
+    def _leaving(outcome: Outcome) -> int:
+        return sum(status in SENT for status, _ in decode_completions(outcome.taken["completions"].items))
+
+    def result(self, outcome: Outcome, more: Outcome | None, options: Options) -> TxBatchResult:
+        """Of a run that was done, and of the one that took the rest."""
+        done = decode_completions(outcome.taken["completions"].items)
+        items, cycles, total = outcome.taken["wire"].items, outcome.taken["wire"].cycles, outcome.cycles
+        if more:
+            items = np.concatenate((items, more.taken["wire"].items))
+            cycles = np.concatenate((cycles, more.taken["wire"].cycles + total))
+            total += more.cycles
+        leaving = self._leaving(outcome)
+        wire, first, last = decode_wire(items, self.config)
+        if len(wire) != leaving or (len(items) and (not len(last) or last[-1] != len(items) - 1)):
+            raise SimulationError(f"{len(wire)} frames left, {leaving} are said to have (seed={options.seed})")
+        out = iter(wire)
+        each = iter([Sent(next(out) if status in SENT else None, status, handle) for status, handle in done])
+        in_first, in_last = beats_of([f.frame for f in self.frames], self.config.width)
+        fed = outcome.fed["tx"]
+        return TxBatchResult(
+            sent=[[next(each) for _ in range(count)] for count in self.counts],
+            responses=decode_responses(outcome.taken["responses"].items, self.commands),
+            first_in=fed[in_first],
+            last_in=fed[in_last],
+            first_out=cycles[first],
+            last_out=cycles[last],
+            completed=outcome.taken["completions"].cycles,
+            command_in=outcome.fed["commands"],
+            command_out=outcome.taken["responses"].cycles,
+            cycles=total,
+        )
 
 
 class TxEngine:
@@ -107,111 +200,22 @@ class TxEngine:
         """
         if self._broken:
             raise SimulationError("the last run failed halfway; reset the engine first")
-        frames: list[TxFrame] = []
-        commands: list[Command] = []
-        counts: list[int] = []
-        tx_barriers: list[Barrier] = []
-        command_barriers: list[Barrier] = []
-        width, beats, barred, completions, room = self.config.width, 0, 0, 0, 16
-        for event in events:
-            if isinstance(event, TxFrame):
-                if len(commands) > barred:
-                    tx_barriers.append((beats, {"responses" if ordered else "commands": len(commands)}))
-                    barred = len(commands)
-                frames.append(event)
-                beats += -(-len(event.frame) // width)
-                pieces = segments(event.frame, event.request.segment_size)
-                counts.append(len(pieces))
-                completions += len(pieces)
-                room += sum(-(-len(p) // width) for p in pieces)
-            else:
-                needs = {"completions": completions, "responses": len(commands)} if ordered else {"tx": len(frames)}
-                command_barriers.append((len(commands), needs))
-                commands.append(event)
-
-        end = 9 * width  # position of `last` in a beat
-        beat_items = encode_tx_frames([f.frame for f in frames], [f.request for f in frames], self.config)
+        this = TxPass(events, self.config, ordered)
         options = Options(idle, backpressure, seed, watchdog, settle)
-        batch = Batch(
-            feeds={
-                "tx": Feed(beat_items, end, tx_barriers),
-                "commands": Feed(encode_commands(commands, self.config), None, command_barriers),
-            },
-            wants={
-                "wire": Want(0, room, end),
-                "completions": Want(completions, completions),
-                "responses": Want(len(commands), len(commands)),
-            },
-            options=options,
-        )
         if isinstance(waveform, Path):
             waveform = Waveform(waveform)
         self._broken = True
-        outcome = self.bench.run(batch, waveform=waveform, progress=progress)
+        outcome = self.bench.run(Batch(this.feeds, this.wants, options), waveform=waveform, progress=progress)
         self.total_cycles += outcome.cycles
-        self._check(outcome, counts, len(commands), options)
-        done = decode_completions(outcome.taken["completions"].items)
-        leaving = sum(status in SENT for status, _ in done)
-        items, cycles, total = outcome.taken["wire"].items, outcome.taken["wire"].cycles, outcome.cycles
-        left = outcome.taken["wire"].units
-        if left < leaving:
-            # completions may come before the last bytes they are of
-            rest = Batch(feeds={}, wants={"wire": Want(leaving - left, room, end)}, options=options)
-            more = self.bench.run(rest, progress=progress)
+        check(outcome, [this.missing(outcome)], options)
+        more = None
+        if rest := this.rest(outcome):
+            more = self.bench.run(Batch({}, rest, options), progress=progress)
             self.total_cycles += more.cycles
-            self._check(more, counts, len(commands), options, left, leaving)
-            items = np.concatenate((items, more.taken["wire"].items))
-            cycles = np.concatenate((cycles, more.taken["wire"].cycles + total))
-            total += more.cycles
-        wire, first, last = decode_wire(items, self.config)
-        if len(wire) != leaving or (len(items) and (not len(last) or last[-1] != len(items) - 1)):
-            raise SimulationError(f"{len(wire)} frames left, {leaving} are said to have (seed={seed})")
+            check(more, [this.missing_rest(outcome, more)], options)
+        result = this.result(outcome, more, options)
         self._broken = False
-        out = iter(wire)
-        each = iter([Sent(next(out) if status in SENT else None, status, handle) for status, handle in done])
-        lengths = np.fromiter((len(f.frame) for f in frames), dtype=np.int64, count=len(frames))
-        in_last = np.cumsum((lengths + width - 1) // width) - 1
-        in_first = np.concatenate((np.zeros(1, np.int64), in_last[:-1] + 1))[: len(frames)]
-        fed = outcome.fed["tx"]
-        return TxBatchResult(
-            sent=[[next(each) for _ in range(count)] for count in counts],
-            responses=decode_responses(outcome.taken["responses"].items, commands),
-            first_in=fed[in_first],
-            last_in=fed[in_last],
-            first_out=cycles[first],
-            last_out=cycles[last],
-            completed=outcome.taken["completions"].cycles,
-            command_in=outcome.fed["commands"],
-            command_out=outcome.taken["responses"].cycles,
-            cycles=total,
-        )
-
-    def _check(
-        self, outcome: Outcome, counts: list[int], commands: int, options: Options, left: int = 0, leaving: int = 0
-    ) -> None:
-        check_outcome(outcome.status, outcome.stream, options.seed)
-        if outcome.status != "stalled":
-            return
-        missing: list[str] = []
-        frame = command = None
-        if leaving:
-            missing.append(f"frame {left + outcome.taken['wire'].units} of {leaving} that are complete has not left")
-        else:
-            done, answers = outcome.taken["completions"].units, outcome.taken["responses"].units
-            if done < sum(counts):
-                frame = int(np.searchsorted(np.cumsum(counts), done, side="right"))
-                missing.append(f"frame {frame} of {len(counts)} is not complete")
-            if answers < commands:
-                command = answers
-                missing.append(f"command {command} of {commands} has no answer")
-        raise SimulationStalled(
-            f"no output for {options.watchdog} cycles: {', '.join(missing) or 'input is not taken'} (cycle "
-            f"{outcome.cycles}, idle {options.idle}, backpressure {options.backpressure}, seed={options.seed})",
-            cycle=outcome.cycles,
-            seed=options.seed,
-            frame=frame,
-            command=command,
-        )
+        return result
 
     def command(self, command: Command) -> Response:
         return self.run([command]).responses[0]

@@ -302,6 +302,20 @@ def test_difference_is_exit_status_1(monkeypatch, capsys, tmp_path):
     assert "Differences" in (report / "index.html").read_text()
 
 
+@pytest.mark.parametrize("module, what", [("bench", "rx"), ("bench", "tx"), ("bench_duplex", "duplex")])
+def test_bench_rows_are_those_of_the_interface(monkeypatch, capsys, module, what):
+    from sim.bench import Row
+
+    def measure(widths, engine, seed, progress):
+        progress("measuring", 0.5)
+        return [Row(f"{what}/w{width}/{engine}", 1.5, "B/cycle", None) for width in widths]
+
+    monkeypatch.setattr(f"sim.{module}.bench_{what}", measure)
+    assert main(["bench", what, "--engine", "pysim", "--width", "32", "--seed", "7", "--json", "-"]) == 0
+    row = {"name": f"{what}/w32/pysim", "value": 1.5, "unit": "B/cycle", "target": None}
+    assert json.loads(capsys.readouterr().out) == {"seed": 7, "rows": [row]}
+
+
 @pytest.mark.parametrize("command", [[], ["sim"], ["generate"], ["bench"]])
 def test_help_teaches(capsys, command):
     with pytest.raises(SystemExit) as stop:
