@@ -168,7 +168,9 @@ class LossConnection:
         )
 
     def acknowledge(self, ack: int) -> None:
-        self._forget(ack, keep_gaps=True)
+        for records in (self._records, *(c.records for c in self._chains)):
+            records[:] = [r for r in records if seq_diff(r.end, ack) > 0]
+        self._gaps = [g for g in self._gaps if not g.header.complete or seq_diff(g.target, ack) > 0]
 
     def resync(self, command: Resync) -> bool:
         """Whether the command was obeyed; False: IGNORED."""
@@ -178,7 +180,9 @@ class LossConnection:
         chain = next((c for c in self._chains if c.count and c.start == command.seq), None)
         if chain is None and seq_diff(command.seq, self.seen) < 0:
             return False
-        self._forget(command.seq)
+        # The host has read everything before this place: what was thought of it, true or not, is over.
+        self._records = []
+        self._gaps = []
         if chain:
             del self._chains[: self._chains.index(chain)]
             self._adopt(command.record_number)
@@ -189,12 +193,6 @@ class LossConnection:
         self._number = command.record_number
         self._blind = False
         return True
-
-    def _forget(self, seq: int, keep_gaps: bool = False) -> None:
-        """The host has everything before `seq`; unless `keep_gaps`, it has read it, too."""
-        for records in (self._records, *(c.records for c in self._chains)):
-            records[:] = [r for r in records if seq_diff(r.end, seq) > 0]
-        self._gaps = [g for g in self._gaps if keep_gaps and (not g.header.complete or seq_diff(g.target, seq) > 0)]
 
     # --- what has passed ---------------------------------------------------------------------------
     def _untouched(self, start: int, end: int) -> bool:

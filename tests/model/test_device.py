@@ -192,7 +192,7 @@ def test_checksum_of_what_is_not_handled():
 
 
 def test_counters():
-    """Number 62, receive: one packet of each status of the published rules, and the bytes of the decrypted ones only."""
+    """Number 62, receive: one packet of each published status, and the bytes of the decrypted ones only."""
     stream = Stream(seed=1)
     stream.bulk([78] * 6)
     device, wire = GoldenDevice(), stream.wire
