@@ -248,6 +248,11 @@ class Align(wiring.Component):
             gathered.eq(here | Mux(first, 0, before)),
             item.tag.eq(rotate_right_bytes(gathered, work.body_length[:4])),
             item.completes.eq(work.completes),
+            item.slot.eq(work.slot),
+            item.counted.eq(work.counted),
+            item.store.eq(work.store),
+            item.proof.eq(work.proof),
+            item.mark.eq(work.mark),
             item.descriptor.eq(work.descriptor),
             item.payload_length.eq(work.payload_length),
         ]

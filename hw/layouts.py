@@ -8,7 +8,7 @@ byte 0 in bits 7:0; only `hw.gf128` turns blocks into polynomials.
 from amaranth.lib import data, enum
 
 from hw.config import Config
-from model.contract import GENERATION_BITS, HASH_KEY_BITS, INDEX_BITS
+from model.contract import GENERATION_BITS, HASH_KEY_BITS, INDEX_BITS, OPEN_RECORDS
 
 PACKET_BITS = 6
 """Width of a packet ordinal; fewer than 32 packets are in the device at once."""
@@ -38,6 +38,9 @@ def descriptor():
         "checksum": 2,  # contract.Checksum
         "matched": 1,
         "handle": HANDLE_BITS,
+        "request": 1,  # something like a record header stands at `request_seq`
+        "request_seq": 32,
+        "proven": 1,  # a chain of headers has proved itself in this frame
     })  # fmt: skip
 
 
@@ -113,10 +116,15 @@ def work(config: Config):
         "position": OFFSET_BITS,  # of that byte in the frame
         "count": OFFSET_BITS,  # bytes of the fragment, > 0
         "completes": 1,  # the record's last byte is in the fragment
-        "continues": 1,  # earlier frames hold a part of the record
+        "continues": 1,  # a part of the record was counted before
+        "slot": range(OPEN_RECORDS),  # where the record's sum is kept, with `index`
+        "counted": 1,  # 0: bytes of a raw record, in no sum
+        "store": 1,  # the checksum is known to be good and the record goes on: keep its sum at once
         # end
         "descriptor": descriptor(),  # status before the verdict
         "keep_sum": 1,  # the last fragment's record goes on in a later frame: keep its sum
+        "proof": 1,  # answer on `proofs` whether all records that ended in the frame are authentic
+        "mark": 1,  # with `proof`: the frame is DECRYPTED if they are
         "payload_length": OFFSET_BITS,
     })  # fmt: skip
 
@@ -167,8 +175,13 @@ def verdict_item(config: Config):
         "tag": 128,  # the fragment's bytes of the received tag, in place, the rest zero
         "completes": 1,
         "continues": 1,
+        "slot": range(OPEN_RECORDS),
+        "counted": 1,
+        "store": 1,
         "descriptor": descriptor(),
         "keep_sum": 1,
+        "proof": 1,
+        "mark": 1,
         "payload_length": OFFSET_BITS,
     })  # fmt: skip
 
@@ -243,11 +256,12 @@ def table_operation(config: Config):
     })  # fmt: skip
 
 
-class TrackerOperation(enum.Enum, shape=2):
+class TrackerOperation(enum.Enum, shape=3):
     INIT = 0  # ADD
     CLEAR = 1  # DEL
     RESYNC = 2
     QUERY = 3
+    ACK = 4  # the host has acknowledged everything before `seq`
 
 
 def tracker_operation(config: Config):

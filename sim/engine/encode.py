@@ -230,18 +230,16 @@ def decode_frames(items: Words, config: Config) -> OutputFrames:
     beats = _beats(items, config)
     raw, first, number = beats.raw, beats.first, beats.number
     field: Any = layouts.output_beat(config)["descriptor"]
-    bits = np.zeros((len(raw), 8), dtype=np.uint8)
     start, shift = divmod(field.offset, 8)
-    tail = raw[:, start : start + 8]
-    bits[:, : tail.shape[1]] = tail
-    words = bits.view("<u8")[:, 0] >> np.uint64(shift) & np.uint64((1 << field.width) - 1)
-    changed = words != words[first[number]] if len(words) else np.zeros(0, bool)
+    mask = (((1 << field.width) - 1) << shift).to_bytes((shift + field.width + 7) // 8, "little")
+    words = raw[:, start : start + len(mask)] & np.frombuffer(mask, np.uint8)
+    changed = np.any(words != words[first[number]], axis=1) if len(words) else np.zeros(0, bool)
     if changed.any():
         raise SimulationError(f"frame {number[int(np.argmax(changed))]}: the descriptor changes within the frame")
     known: dict[int, Descriptor] = {}
     return OutputFrames(
         frames=beats.frames,
-        descriptors=[_descriptor(w, known) for w in words[first].tolist()],
+        descriptors=[_descriptor(int.from_bytes(w.tobytes(), "little") >> shift, known) for w in words[first]],
         first=first,
         last=beats.last,
     )
@@ -255,5 +253,7 @@ def _descriptor(word: int, known: dict[int, Descriptor]) -> Descriptor:
             Checksum(fields["checksum"]),
             bool(fields["matched"]),
             fields["handle"],
+            fields["request_seq"] if fields["request"] else None,
+            bool(fields["proven"]),
         )
     return known[word]
