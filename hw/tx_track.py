@@ -202,7 +202,7 @@ class TxTrack(wiring.Component):
                 more = Mux(known == TAG_RING, TAG_RING, known + 1)
                 m.d.sync += [place.blind.eq(0), known.eq(Mux(place.blind, 0, more))]
 
-            walk.states(done=done, bad=bad, ended=record_ended, refuse=(unknown, tag_unknown))
+            walk.states(done=done, bad=bad, ended=record_ended, refuse=(unknown, tag_unknown), check_parts=True)
 
             with m.State("commit"):
                 m.d.sync += place.expected.eq(frame.seq + frame.payload_length)

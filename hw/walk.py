@@ -37,6 +37,7 @@ class RecordHeader:
     size : Value                            of the header, explicit nonce included
     body_length : Signal                    ciphertext bytes without the tag
     good : Value                            version bytes and length are within the limits
+    plausible(count) -> Value               the same of its first `count` bytes, the rest being zero
     """
 
     def __init__(self, m: Module, header, tls13):
@@ -52,6 +53,18 @@ class RecordHeader:
         low, high = [(length >= MIN_LENGTH[v]) & (length <= MAX_LENGTH[v]) for v in (0x0303, 0x0304)]
         version = Const(int.from_bytes(TLS_VERSION_BYTES.to_bytes(2), "little"), 16)
         self.good = (view.version == version) & Mux(tls13, high, low)
+        self._version = view.version, version
+        self._length_high = view.length[:8], Mux(tls13, MAX_LENGTH[0x0304] >> 8, MAX_LENGTH[0x0303] >> 8)
+
+    def plausible(self, count):
+        version, right = self._version
+        high, highest = self._length_high
+        return (
+            ((count < 2) | (version[:8] == right[:8]))
+            & ((count < 3) | (version == right))
+            & ((count < HEADER_SIZE - 1) | (high <= highest))
+            & ((count < HEADER_SIZE) | self.good)
+        )
 
 
 class Walk:
@@ -133,11 +146,13 @@ class Walk:
         bad: Callable[[], None],
         ended: Callable[[], None] = lambda: None,
         refuse: tuple[Value, Callable[[], None]] | None = None,
+        check_parts: bool = False,
     ) -> None:
         """Add the states.
 
         `ended` is called where a record ends, for what the tracker keeps of it. `refuse` is a condition under which
-        the next fragment must not leave, and what is next then.
+        the next fragment must not leave, and what is next then. `check_parts`: a header that the frame's end cuts is
+        checked as far as it goes.
         """
         m, at = self.m, self.at
         refused, refusal = refuse or (Const(0, 1), done)
@@ -170,7 +185,17 @@ class Walk:
             with m.If(self.wanted == self.needed):
                 m.next = "check"
             with m.Else():
-                done()
+                if check_parts:
+                    m.next = "part"
+                else:
+                    done()
+
+        if check_parts:
+            with m.State("part"):
+                with m.If(self.header.plausible(at.header_count)):
+                    done()
+                with m.Else():
+                    bad()
 
         with m.State("check"):
             with m.If(self.header.good):

@@ -59,6 +59,15 @@ class RecordCipher:
             return Opened(self._salt + header[HEADER_SIZE:], aad, plain + TAG_SIZE)
         return Opened((self._static_iv ^ number).to_bytes(12, "big"), header, length)
 
+    def plausible(self, part: bytes) -> bool:
+        """Whether the first bytes of a header, as far as they are there, can be those of one within the limits."""
+        low, high = self.limits
+        if part[1:3] != TLS_VERSION_BYTES.to_bytes(2, "big")[: len(part[1:3])]:
+            return False
+        if len(part) < HEADER_SIZE:
+            return len(part) < HEADER_SIZE - 1 or part[3] <= high >> 8
+        return low <= (part[3] << 8 | part[4]) <= high
+
     def xor(self, nonce: bytes, start: int, data: bytes) -> bytes:
         """Body bytes from body offset `start` on, XOR keystream."""
         # GCM encrypts the body with counter blocks nonce || 2, nonce || 3, ...

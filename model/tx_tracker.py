@@ -146,6 +146,8 @@ class TxConnection:
                 piece = payload[at : at + cipher.header_size - len(position.header)]
                 position.header += piece
                 at += len(piece)
+                if not cipher.plausible(position.header):
+                    raise Dropped(TxStatus.DROPPED_HEADER)
                 if len(position.header) == cipher.header_size:
                     opened = cipher.open(position.header, position.number)
                     if opened is None:

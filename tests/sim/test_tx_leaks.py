@@ -6,8 +6,8 @@ Completions, counters and answers must be the golden device's, and no 8 bytes in
 
 Not among them, for the device cannot tell: kind PASS with plaintext; a live handle of a connection of the other TLS
 version or at the same sequence number; and for TLS 1.2 plaintext where the device expects a record header (a length
-within the limits and wrong, bytes of another place). A header is checked when its 13 bytes are there, so the first
-12 of them leave if the frame ends in it. For TLS 1.3 they are 4.
+within the limits and wrong, bytes of another place): its first 5 bytes are checked as soon as they are there, the 8 of
+the explicit nonce behind them may be anything.
 """
 
 import random
