@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from model.contract import MAX_FRAME
+from model.contract import MAX_FRAME, RxPolicy
 
 
 @dataclass(frozen=True)
@@ -17,11 +17,14 @@ class Config:
         Connections of the table, a power of two, 8 to 4096.
     sbox : str
         "rom": S-boxes as combinational-read ROM (LUTs; fastest to simulate).
+    rx_policy : RxPolicy
+        How the receive device goes on behind a gap; shapes nothing of the transmit device.
     """
 
     width: int = 16
     connections: int = 256
     sbox: str = "rom"
+    rx_policy: RxPolicy = RxPolicy.PUBLISHED
 
     def __post_init__(self):
         if self.width not in (16, 32, 64):

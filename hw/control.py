@@ -20,10 +20,12 @@ from model.contract import (
     READ_COUNTERS,
     READ_FREE,
     READ_IDENTIFICATION,
+    READ_POLICY,
     READ_VERSION,
     READ_WIDTH,
     Opcode,
     Result,
+    RxPolicy,
     Status,
     TxStatus,
 )
@@ -50,6 +52,8 @@ class Control(wiring.Component):
     keys, subkey : streams               keystream; `subkey` is H of the key written last
     powers : stream, powers_done : In(1) ghash
     hash_key : Out(HASH_KEY_BITS)        receive only
+    opened : Out(1)                      receive only; the tracker has a new connection at `opened_index`
+    opened_index : Out(index_bits)
     entered, left : In(1)                pulses: a frame passed lookup (transmit: the tracker); a frame left
     status, length : In                  of the frame that left, with `left`
     """
@@ -61,6 +65,8 @@ class Control(wiring.Component):
             "table": Out(stream.Signature(layouts.table_operation(config))),
             "table_answers": In(stream.Signature(4)),
             "hash_key": Out(HASH_KEY_BITS, init=DEFAULT_HASH_KEY),
+            "opened": Out(1),
+            "opened_index": Out(config.index_bits),
         }  # fmt: skip
         super().__init__({
             **({} if transmit else table),
@@ -125,6 +131,7 @@ class Control(wiring.Component):
                 self.table.p.key.remote_port.eq(command.remote_port),
                 self.table.p.key.local_port.eq(command.local_port),
                 self.table.p.handle.eq(handle),
+                self.opened_index.eq(index),
             ]
         with m.If(~erase):
             m.d.comb += [
@@ -144,6 +151,10 @@ class Control(wiring.Component):
             m.d.sync += result.eq(code)
             m.next = "respond"
 
+        of_connection = [Opcode.DEL, Opcode.RESYNC, Opcode.QUERY]
+        if not self.transmit and config.rx_policy is not RxPolicy.PUBLISHED:
+            of_connection.append(Opcode.ACK)
+
         with m.FSM():
             with m.State("idle"):
                 m.d.sync += [answer.eq(0), erase.eq(0), handle.eq(command.handle)]
@@ -152,7 +163,7 @@ class Control(wiring.Component):
                         with m.Case(Opcode.ADD):
                             m.d.sync += handle.eq(handles.next)
                             m.next = "add"
-                        with m.Case(Opcode.DEL, Opcode.RESYNC, Opcode.QUERY):
+                        with m.Case(*of_connection):
                             m.next = "read handle"
                         with m.Case(Opcode.READ):
                             m.next = "read"
@@ -178,6 +189,8 @@ class Control(wiring.Component):
                 m.d.comb += self.tracker_answers.ready.eq(1)
                 with m.If(self.tracker_answers.valid):
                     m.next = "keys"
+                    if not self.transmit:
+                        m.d.comb += self.opened.eq(~erase)
             with m.State("keys"):
                 send(self.keys, "powers")
             with m.State("powers"):
@@ -252,13 +265,13 @@ class Control(wiring.Component):
                     m.next = "keys" if self.transmit else "tracker"
 
             with m.State("ask tracker"):
-                m.d.comb += self.tracker.p.kind.eq(
-                    Mux(
-                        command.opcode == Opcode.RESYNC,
-                        layouts.TrackerOperation.RESYNC,
-                        layouts.TrackerOperation.QUERY,
-                    )
-                )
+                kind = self.tracker.p.kind
+                m.d.comb += kind.eq(layouts.TrackerOperation.QUERY)
+                with m.Switch(command.opcode):
+                    with m.Case(Opcode.RESYNC):
+                        m.d.comb += kind.eq(layouts.TrackerOperation.RESYNC)
+                    with m.Case(Opcode.ACK):
+                        m.d.comb += kind.eq(layouts.TrackerOperation.ACK)
                 send(self.tracker, "tracker answers")
             with m.State("tracker answers"):
                 m.d.comb += self.tracker_answers.ready.eq(1)
@@ -270,6 +283,7 @@ class Control(wiring.Component):
 
             with m.State("read"):
                 m.d.sync += answer.value.eq(counters.value)
+                policy = 0 if self.transmit else list(RxPolicy).index(config.rx_policy)
                 with m.Switch(command.address):
                     for address, value in {
                         READ_IDENTIFICATION: IDENTIFICATION,
@@ -278,6 +292,7 @@ class Control(wiring.Component):
                         READ_CONNECTIONS: config.connections,
                         READ_CIPHERS: CIPHERS,
                         READ_FREE: handles.free_count,
+                        READ_POLICY: policy,
                     }.items():
                         with m.Case(address):
                             m.d.sync += answer.value.eq(value)

@@ -16,6 +16,7 @@ from hw.release import Release
 from hw.stream import Queue
 from hw.track import Track
 from hw.verdict import Verdict
+from model.contract import RxPolicy
 
 
 class RxDevice(wiring.Component):
@@ -47,11 +48,12 @@ class RxDevice(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config = self.config
+        published = config.rx_policy is RxPolicy.PUBLISHED
         m.submodules.ingress = ingress = Ingress(config)
         m.submodules.lookup = lookup = Lookup(config)
         # the flow table searches for the next frame while the tracker is busy with this one
         m.submodules.found = found = Queue(layouts.track_request(config), depth=2)
-        m.submodules.track = track = Track(config)
+        m.submodules.track = track = self._tracker()
         m.submodules.align = align = Align(config)
         m.submodules.keystream = keystream = Keystream(config)
         m.submodules.ghash = ghash = Ghash(config)
@@ -86,11 +88,14 @@ class RxDevice(wiring.Component):
             (control.keys, keystream.keys),
             (keystream.subkey, control.subkey),
             (control.powers, ghash.subkeys),
+            *([] if published else [(verdict.proofs, track.proofs)]),
         ):
             wiring.connect(m, source, sink)
         m.d.comb += [
             control.powers_done.eq(ghash.done),
             lookup.hash_key.eq(control.hash_key),
+            verdict.opened.eq(control.opened),
+            verdict.opened_index.eq(control.opened_index),
             control.entered.eq(lookup.o.valid & lookup.o.ready),  # what waits in front of the tracker has entered
             control.left.eq(release.left),
             control.status.eq(release.counted.descriptor.status),
@@ -99,3 +104,10 @@ class RxDevice(wiring.Component):
         for reader in (track, align):
             m.d.comb += [reader.written.eq(ingress.written), reader.ended.eq(ingress.ended)]
         return m
+
+    def _tracker(self):
+        if self.config.rx_policy is RxPolicy.PUBLISHED:
+            return Track(self.config)
+        from hw.loss_track import LossTrack  # pyright: ignore[reportMissingImports]
+
+        return LossTrack(self.config)

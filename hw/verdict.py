@@ -1,22 +1,25 @@
 """The sum of every record in progress, and the one bit of every frame."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw import layouts
 from hw.config import Config
-from model.contract import Status
+from model.contract import OPEN_RECORDS, RxPolicy, Status
 
 
 class Verdict(wiring.Component):
     """Adds up each record's contributions and judges a frame by the records that end in it.
 
     A record is authentic when the XOR of its placed hashes, of E(J0) and of the tag received is zero (NIST SP 800-38D,
-    section 7.2, as a sum). What earlier frames brought is kept by connection; a frame that fails its checksum
-    leaves it as it was.
+    section 7.2, as a sum); its bytes may come in any order. What earlier frames brought is kept by connection and slot;
+    a frame that fails its checksum leaves it as it was. A connection is closed by its first frame that fails
+    (policy `published`: never).
 
-    Contract: one order for each frame, in order; a fragment a cycle, two where a sum has to be fetched.
+    Contract: one order for each frame, in order; a fragment a cycle, two where a sum has to be fetched, one more behind
+    one that is stored. A frame without fragments takes two (`published`: one). The proof of a frame is given before
+    its order.
 
     Members
     -------
@@ -24,6 +27,9 @@ class Verdict(wiring.Component):
     hash : In(stream.Signature(128))      placed hash, one for each fragment
     j0 : In(stream.Signature(128))        E(J0), one for each fragment with `has_j0`
     o : Out(stream.Signature(layouts.release_order))
+    proofs : Out(stream.Signature(1))     one for each frame with `proof`: every record that ends in it is authentic
+    opened : In(1)                        `opened_index` is a new connection; no frame of it is inside yet
+    opened_index : In(config.index_bits)
     """
 
     def __init__(self, config: Config):
@@ -33,6 +39,9 @@ class Verdict(wiring.Component):
             "hash": In(stream.Signature(128)),
             "j0": In(stream.Signature(128)),
             "o": Out(stream.Signature(layouts.release_order(config))),
+            "proofs": Out(stream.Signature(1)),
+            "opened": In(1),
+            "opened_index": In(config.index_bits),
         })  # fmt: skip
 
     @staticmethod
@@ -46,46 +55,102 @@ class Verdict(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config = self.config
-        m.submodules.sums = sums = memory.Memory(shape=128, depth=config.connections, init=[])
+        published = config.rx_policy is RxPolicy.PUBLISHED
+        depth = config.connections * (1 if published else OPEN_RECORDS)
+        m.submodules.sums = sums = memory.Memory(shape=128, depth=depth, init=[])
         read = sums.read_port()
         write = sums.write_port()
 
         item = self.i.p
         fetched = Signal()  # the kept sum of the head item is on the read port
         total = Signal(128)
-        index = Signal(config.index_bits)
+        address = Signal(range(depth))  # where `total` is kept
+        store = Signal()  # `total` is kept now, not at the end of the frame
+        counted = Signal(init=published)  # `total` is a sum, not what a raw record leaves
         judge = Signal()  # `total` is that of a record which has just ended
         failed = Signal()
-        failed_now = failed | (judge & (total != 0))
-        can_fail = (item.descriptor.status == Status.DECRYPTED) | (item.descriptor.status == Status.GAP)
-
+        failed_now = Signal()
+        base = item.descriptor.status
+        fails = Signal()
+        proven = Signal()
+        closed = Signal()
+        known = Signal()  # `closed` is that of the head item's connection
+        told = Signal()  # the proof has been given
+        done = Signal()
         m.d.comb += [
-            read.addr.eq(item.index),
-            write.addr.eq(index),
+            failed_now.eq(failed | (judge & (total != 0))),
+            fails.eq(failed_now & ((base == Status.DECRYPTED) | (base == Status.GAP))),
+            proven.eq(item.proof & ~failed_now),
+        ]
+
+        status = Signal(Status)
+        m.d.comb += status.eq(base)
+        with m.If(fails | (base == Status.DECRYPTED) | (proven & item.mark)):
+            m.d.comb += status.eq(Mux(closed, Status.CLOSED, Mux(fails, Status.AUTH_FAILED, Status.DECRYPTED)))
+        m.d.comb += [
+            read.addr.eq(item.index if published else Cat(item.slot, item.index)),
+            write.addr.eq(address),
             write.data.eq(total),
+            write.en.eq(store | (done & item.keep_sum & counted)),
             self.o.p.payload_length.eq(item.payload_length),
             self.o.p.descriptor.eq(item.descriptor),
+            self.o.p.descriptor.status.eq(status),
+            self.o.p.descriptor.proven.eq(proven),
+            self.proofs.p.eq(proven),
         ]
-        with m.If(failed_now & can_fail):
-            m.d.comb += self.o.p.descriptor.status.eq(Status.AUTH_FAILED)
-        m.d.sync += [judge.eq(0), fetched.eq(0), failed.eq(failed_now)]
+        m.d.sync += [judge.eq(0), store.eq(0), fetched.eq(0), failed.eq(failed_now)]
 
         with m.If(self.i.valid & item.end):
-            m.d.comb += self.o.valid.eq(1)
-            with m.If(self.o.ready):
-                m.d.comb += [self.i.ready.eq(1), write.en.eq(item.keep_sum)]
-                m.d.sync += failed.eq(0)
+            m.d.comb += [
+                self.proofs.valid.eq(item.proof & ~told),
+                self.o.valid.eq(known & (told | ~item.proof)),
+                done.eq(self.o.valid & self.o.ready),
+                self.i.ready.eq(done),
+            ]
+            with m.If(self.proofs.valid & self.proofs.ready):
+                m.d.sync += told.eq(1)
+            with m.If(done):
+                m.d.sync += [failed.eq(0), told.eq(0)]
         with m.Elif(self.i.valid):
             complete = self.hash.valid & (self.j0.valid | ~item.has_j0)
-            m.d.sync += fetched.eq(1)
+            m.d.sync += fetched.eq(~store)  # what is being stored is not there yet
             with m.If(complete & (fetched | ~item.continues)):
                 m.d.comb += [self.i.ready.eq(1), self.hash.ready.eq(1), self.j0.ready.eq(item.has_j0)]
                 m.d.sync += [
                     total.eq(
                         Mux(item.continues, read.data, 0) ^ self.hash.p ^ Mux(item.has_j0, self.j0.p, 0) ^ item.tag
                     ),
-                    index.eq(item.index),
+                    address.eq(read.addr),
+                    counted.eq(item.counted | published),
                     judge.eq(item.completes),
+                    store.eq(item.store & item.counted),
                     fetched.eq(0),
                 ]
+
+        if published:
+            m.d.comb += known.eq(1)
+        else:
+            self._closed(m, item.index, closed, known, done, fails)
         return m
+
+    def _closed(self, m, index, closed, known, done, fails):
+        """Which connections are closed. A connection that is opened waits for a cycle in which none is closed."""
+        m.submodules.closed = bits = memory.Memory(shape=1, depth=self.config.connections, init=[])
+        read = bits.read_port()
+        write = bits.write_port()
+        opening = Signal()
+        opening_index = Signal(self.config.index_bits)
+        closing = Signal()
+        m.d.comb += [
+            closing.eq(done & fails),
+            read.addr.eq(index),
+            closed.eq(read.data),
+            write.addr.eq(Mux(closing, index, opening_index)),
+            write.data.eq(closing),
+            write.en.eq(closing | opening),
+        ]
+        m.d.sync += known.eq(self.i.valid & ~done)
+        with m.If(self.opened):
+            m.d.sync += [opening.eq(1), opening_index.eq(self.opened_index)]
+        with m.Elif(~closing):
+            m.d.sync += opening.eq(0)

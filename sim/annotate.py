@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from model.contract import Checksum, Status
+from model.commands import Descriptor
+from model.contract import Status
 from sim.pcapng import PcapngWriter
 from sim.placement import Placed, RecordMap, place_packets, record_maps
 from sim.run import Outcome
@@ -17,6 +18,8 @@ MEANING = {
     Status.OUT_OF_SYNC: "raw: the device does not know where records begin",
     Status.BAD_HEADER: "raw: a record header outside the limits",
     Status.AUTH_FAILED: "raw: a record that ends here is not authentic",
+    Status.CONFLICT: "raw: contradicts a record header that packets were decrypted by; nothing is decrypted any more",
+    Status.CLOSED: "raw: could be decrypted, but a record of the connection was not authentic",
 }
 
 
@@ -32,18 +35,26 @@ def write_annotated(outcome: Outcome, path: Path, key_log: str) -> None:
                 writer.write(packet.frame, packet.time_ns, packet.wire_length, "ktls-nic: not received", False)
                 continue
             connection, placed = places.get(packet.number, (None, None))
-            text = describe(received.descriptor and received.descriptor.status, received.descriptor)
+            text = describe(received.descriptor)
             if connection is not None and placed is not None:
                 text += _records(placed, maps.get(connection))
             writer.write(received.frame, packet.time_ns, packet.wire_length, text, True)
 
 
-def describe(status: Status | None, descriptor: object) -> str:
-    if status is None:
+def describe(descriptor: Descriptor | None) -> str:
+    if descriptor is None:
         return "ktls-nic: too long for the device, raw"
-    checksum = getattr(descriptor, "checksum", Checksum.NONE)
-    handle = f", handle {getattr(descriptor, 'handle', 0):#x}" if getattr(descriptor, "matched", False) else ""
-    return f"ktls-nic: {status.name} ({MEANING[status]}){handle}, checksum {checksum.name}"
+    status = descriptor.status
+    handle = f", handle {descriptor.handle:#x}" if descriptor.matched else ""
+    said = "".join(f", {text}" for text in resync_texts(descriptor))
+    return f"ktls-nic: {status.name} ({MEANING[status]}){handle}, checksum {descriptor.checksum.name}{said}"
+
+
+def resync_texts(descriptor: Descriptor) -> list[str]:
+    """What the device said of record headers behind a gap."""
+    asks = f"asks the host whether a record begins at sequence number {descriptor.request}"
+    proves = "a whole record proves the headers found behind a gap"
+    return [asks] * (descriptor.request is not None) + [proves] * descriptor.proven
 
 
 def _records(placed: Placed, records: RecordMap | None) -> str:

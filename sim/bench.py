@@ -8,7 +8,7 @@ from typing import Any
 
 from hw.config import Config
 from model.commands import Tuple4
-from model.contract import HEADER_SIZE, MAX_SEGMENTED, TAG_SIZE, Result, Status, TxKind
+from model.contract import HEADER_SIZE, MAX_SEGMENTED, TAG_SIZE, Result, RxPolicy, Status, TxKind
 from model.tx_commands import TxRequest
 from sim.engine import (
     BatchResult,
@@ -171,11 +171,19 @@ def _rate_target(width: int, traffic: Traffic) -> float | None:
     return 1.0
 
 
-def _bench(direction: Direction, widths: Sequence[int], engine: str, seed: int, progress: Progress | None) -> list[Row]:
+def _bench(
+    direction: Direction,
+    widths: Sequence[int],
+    engine: str,
+    seed: int,
+    progress: Progress | None,
+    rx_policy: RxPolicy = Config.rx_policy,
+) -> list[Row]:
     rows: list[Row] = []
     tell = progress or (lambda text, share: None)
     for w, width in enumerate(widths):
-        with direction.make(engine, Config(width=width, connections=CONNECTIONS), progress=progress) as device:
+        config = Config(width=width, connections=CONNECTIONS, rx_policy=rx_policy)
+        with direction.make(engine, config, progress=progress) as device:
             prefix = f"{direction.name}/w{width}"
             full = 0.0
             for k, t in enumerate(GRID):
@@ -205,10 +213,11 @@ def bench_rx(
     engine: str = "compiled",
     seed: int = 1,
     progress: Progress | None = None,
+    rx_policy: RxPolicy = Config.rx_policy,
 ) -> list[Row]:
     """Every receive figure for each width."""
     receive = Direction("rx", make_engine, _measure, _latency, LATENCY_TARGET)
-    return _bench(receive, widths, engine, seed, progress)
+    return _bench(receive, widths, engine, seed, progress, rx_policy)
 
 
 # --- transmit --------------------------------------------------------------------------------------
@@ -303,9 +312,11 @@ def bench_tx(
     return _bench(transmit, widths, engine, seed, progress)
 
 
-def bench_simulation(width: int = 16, seed: int = 1, progress: Progress | None = None) -> list[Row]:
+def bench_simulation(
+    width: int = 16, seed: int = 1, progress: Progress | None = None, rx_policy: RxPolicy = Config.rx_policy
+) -> list[Row]:
     """Cycles and capture bytes a second of both engines on the same frames, measured in one run."""
-    config = Config(width=width, connections=CONNECTIONS)
+    config = Config(width=width, connections=CONNECTIONS, rx_policy=rx_policy)
     frames = {"pysim": 24, "compiled": 6000}
     speed: dict[str, float] = {}
     rows: list[Row] = []

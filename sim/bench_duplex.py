@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hw.config import Config
-from model.contract import Result
+from model.contract import Result, RxPolicy
 from sim.bench import (
     CONNECTIONS,
     GRID,
@@ -85,12 +85,14 @@ def bench_duplex(
     progress: Progress | None = None,
     grid: Sequence[Traffic] = GRID,
     make: Callable[..., DuplexEngine] = make_duplex_engine,
+    rx_policy: RxPolicy = Config.rx_policy,
 ) -> list[Row]:
     """Rates of each direction while both run, beside those of the same frames alone, for each width."""
     rows: list[Row] = []
     tell = progress or (lambda text, share: None)
     for w, width in enumerate(widths):
-        with make(engine, Config(width=width, connections=CONNECTIONS), progress=progress) as device:
+        config = Config(width=width, connections=CONNECTIONS, rx_policy=rx_policy)
+        with make(engine, config, progress=progress) as device:
             for k, traffic in enumerate(grid):
                 tell(f"W={width}: {traffic.label}", (w + k / len(grid)) / len(widths))
                 for direction, rates in duplex_measure(device, traffic, seed).items():

@@ -3,7 +3,7 @@
 from driver.transmit import Way
 from model.contract import Status
 from model.ktls import Handling
-from sim.annotate import MEANING
+from sim.annotate import MEANING, resync_texts
 from sim.picture import Box, Strip, Strips
 from sim.placement import Placed, RecordMap
 from sim.tx_host import Sending, TxSocket
@@ -42,6 +42,9 @@ def _received(placed: Placed, records: RecordMap) -> Box:
     what = f"{status.name}: {MEANING[status]}" if status is not None else "too long for the device"
     if placed.before_keys:
         what = "before the keys were installed"
+    descriptor = placed.received.descriptor
+    if descriptor is not None:
+        what = "\n".join([what, *resync_texts(descriptor)])
     touched = [record.number for record in records.touched(placed.start, placed.end)]
     title = _title(placed.packet, placed.start, placed.end, what, touched)
     return Box(placed.packet, placed.start, placed.end, kind, decrypted, title)

@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from rich.console import Console
 
 from driver.tx_context import TxResync
 from hw.config import Config
+from model.contract import RxPolicy
 from sim.capture import Capture, read_capture
 from sim.connections import follow
 from sim.errors import InputError
@@ -34,6 +36,7 @@ examples:
   ktls-nic sim session.pcap --engine model          the golden model alone, in a moment
   ktls-nic sim session.pcap --width 64 --backpressure 0.3 --seed 7
   ktls-nic sim session.pcap --host 10.0.0.2         the NIC of the other side
+  ktls-nic sim session.pcap --rx-policy kernel      what the same loss costs without chains of headers
   ktls-nic sim session.pcap --direction tx --tx-resync rebuild
   ktls-nic sim session.pcap --report out/           a page with the picture of each stream
   ktls-nic sim session.pcap --out received.pcapng   for Wireshark: what the host gets, with comments
@@ -158,6 +161,7 @@ def build_parser() -> argparse.ArgumentParser:
         action="append",
         help="bytes a beat; may be given more than once (default: 16 and 64)",
     )
+    _add_policy(bench)
     bench.add_argument("--seed", metavar="N", type=int, default=1, help="of the traffic (default 1)")
     bench.add_argument("--json", metavar="FILE", help="write the rows as JSON, '-' for standard output")
     bench.set_defaults(run=run_bench)
@@ -173,11 +177,27 @@ def _add_config(parser: argparse.ArgumentParser) -> None:
         default=256,
         help="connections the device holds, a power of two from 8 to 4096 (default 256)",
     )
+    _add_policy(parser)
+
+
+def _add_policy(parser: argparse.ArgumentParser) -> None:
+    default = Config.rx_policy
+    parser.add_argument(
+        "--rx-policy",
+        choices=[policy.value for policy in RxPolicy],
+        default=default.value,
+        help="how the receive device goes on behind lost, late or forged packets: published (a gap in a record gives "
+        "the record up, one over a header stops the device until the stack names a header), kernel (as the kernel's "
+        "document has it: the device looks for a header itself and asks the stack to confirm it; what contradicts a "
+        "header it relied on, and what follows a wrong tag, is never marked decrypted), full (kernel, and late packets "
+        "are decrypted; headers found behind a gap are kept until the stack confirms them or a whole authentic record "
+        f"proves them without it); default {default.value}",
+    )
 
 
 def _config(args: argparse.Namespace) -> Config:
     try:
-        return Config(width=args.width, connections=args.connections)
+        return Config(width=args.width, connections=args.connections, rx_policy=RxPolicy(args.rx_policy))
     except ValueError as e:
         raise InputError(f"--connections: {e}") from None
 
@@ -215,6 +235,8 @@ def run_sim(args: argparse.Namespace) -> int:
     capture = read_capture(args.capture)
     key_log, key_text = _read_keys(args.keys, capture)
     engine = _resolve(args.engine)
+    if args.direction != "tx":
+        _check_policy(config.rx_policy, engine)
     waveforms = args.report or Path(tempfile.gettempdir()) / "ktls-nic"
     settings = Settings(engine, config, args.backpressure, args.idle, args.seed, waveforms)
 
@@ -292,6 +314,11 @@ def _resolve(engine: str) -> str:
     return "compiled" if can_compile() else "pysim"
 
 
+def _check_policy(policy: RxPolicy, engine: str) -> None:
+    if engine != "model" and policy is not RxPolicy.PUBLISHED and find_spec("hw.loss_track") is None:
+        raise InputError(f"--rx-policy {policy.value}: there is no RTL of it yet; run it with --engine model")
+
+
 def _make_engine(name: str, config: Config, progress: Any) -> Any:
     from sim.engine import make_engine
 
@@ -328,6 +355,7 @@ def _write_json(data: dict[str, Any], target: str) -> None:
 
 def run_generate(args: argparse.Namespace) -> int:
     config = _config(args)
+    _check_policy(config.rx_policy, "")
     if args.output != "-":
         _check_writable(Path(args.output))
     from hw.verilog import generate
@@ -347,19 +375,24 @@ def run_bench(args: argparse.Namespace) -> int:
 
     console = Console(stderr=args.json == "-")
     widths = tuple(args.width or (16, 64))
+    policy = RxPolicy(args.rx_policy)
+    _check_policy(policy, "")
     with progress_bars(console) as report:
 
         def progress(text: str, share: float) -> None:
             report(text, round(share * 100), 100)
 
-        if args.what != "sim":
-            measure = {"rx": bench_rx, "tx": bench_tx, "duplex": bench_duplex}[args.what]
-            rows = measure(widths, _resolve(args.engine), args.seed, progress)
+        if args.what == "tx":
+            rows = bench_tx(widths, _resolve(args.engine), args.seed, progress)
+        elif args.what == "sim":
+            rows = [row for width in widths for row in bench_simulation(width, args.seed, progress, policy)]
         else:
-            rows = [row for width in widths for row in bench_simulation(width, args.seed, progress)]
+            measure = {"rx": bench_rx, "duplex": bench_duplex}[args.what]
+            rows = measure(widths, _resolve(args.engine), args.seed, progress, rx_policy=policy)
     show_rows(rows, console)
     if args.json:
-        _write_json({"seed": args.seed, "rows": [row.json() for row in rows]}, args.json)
+        data = {"seed": args.seed, "rx_policy": None if args.what == "tx" else policy.value}
+        _write_json(data | {"rows": [row.json() for row in rows]}, args.json)
     return EQUAL
 
 

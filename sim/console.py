@@ -74,16 +74,16 @@ def _table(summary: dict[str, Any]) -> Table:
     table.add_column("off-\nload", no_wrap=True)
     table.add_column("packets\ndecrypted", justify="right", no_wrap=True)
     table.add_column("records\noffl/mix/sw", justify="right", no_wrap=True)
-    table.add_column("re-\nsyncs", justify="right", no_wrap=True)
+    table.add_column("resyncs\nask/ok/own", justify="right", no_wrap=True)
     table.add_column("application\nbytes", justify="right", no_wrap=True)
     for c in summary["connections"][:MAX_ROWS]:
-        rx = c["rx"]
+        rx, resync = c["rx"], c["resync"]
         table.add_row(
             _name(c, (c["reason"], c["error"], c["note"])),
             "[green]yes[/]" if c["offloaded"] else "[yellow]no[/]",
             f"{rx['packets_decrypted']}/{rx['packets']}",
             f"{rx['records_offloaded']}/{rx['records_mixed']}/{rx['records_software']}",
-            str(rx["resync_requests"]),
+            f"{resync['requests']}/{resync['confirmed']}/{resync['self_proven']}",
             f"{rx['application_bytes']:,}",
         )
     return table

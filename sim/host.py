@@ -8,6 +8,7 @@ import errno
 from collections import defaultdict
 from dataclasses import dataclass, field
 
+from driver.counters import ResyncCounters
 from driver.netdev import Direction, NetDevice, Received, Sock
 from model.commands import TrackerState
 from model.contract import HEADER_SIZE, MAX_FRAME, Checksum
@@ -31,6 +32,8 @@ class Socket:
     packets: int = 0
     """Packets with payload that came up since the keys are in."""
     packets_decrypted: int = 0
+    resync: ResyncCounters = field(default_factory=ResyncCounters)
+    """The driver's; all zero if the socket is in software."""
     final_state: TrackerState | None = None
     """What the device said of the stream when the socket was closed."""
     closed: bool = False
@@ -144,6 +147,7 @@ class Host:
             error = netdev.tls_dev_add(socket.sk, Direction.RX, info, installation.start_seq)
             if error == 0:
                 socket.offloaded = True
+                socket.resync = netdev.resync[socket.sk]
                 resync = _Resync(netdev, socket.sk)
             else:
                 socket.reason = socket.reason or _refusal(error)

@@ -142,9 +142,10 @@ def _run_line(summary: dict[str, Any]) -> str:
     )
     waits = ", ".join(f"{k} {summary[k]:g}" for k in ("idle", "backpressure") if summary[k])
     packets = summary["packets"]
+    policy = f"; receive policy {summary['rx_policy']}" if summary["rx_policy"] else ""
     return escape(
         f"{packets['captured']} packets captured, {packets['total']} through the device ({_halves(packets)}); {how}; "
-        f"{summary['width']} bytes a beat; seed {summary['seed']}{'; ' + waits if waits else ''}"
+        f"{summary['width']} bytes a beat{policy}; seed {summary['seed']}{'; ' + waits if waits else ''}"
     )
 
 
@@ -164,7 +165,8 @@ def _connections(summary: dict[str, Any]) -> str:
     head = (
         "<tr><th>client</th><th>server</th><th>version, cipher</th><th>offload</th>"
         '<th class="n">packets decrypted</th><th class="n">records offloaded</th><th class="n">mixed</th>'
-        '<th class="n">software</th><th class="n">resyncs</th><th class="n">application bytes</th>'
+        '<th class="n">software</th><th class="n">resyncs asked for</th><th class="n">confirmed</th>'
+        '<th class="n">self-proven</th><th class="n">ignored</th><th class="n">application bytes</th>'
         "<th>SHA-256</th></tr>"
     )
     rows = []
@@ -181,7 +183,7 @@ def _connections(summary: dict[str, Any]) -> str:
             rx["records_offloaded"],
             rx["records_mixed"],
             rx["records_software"],
-            rx["resync_requests"],
+            *(c["resync"][name] for name in ("requests", "confirmed", "self_proven", "ignored")),
             f"{rx['application_bytes']:,}",
         ]
         digest = rx["application_sha256"]

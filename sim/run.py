@@ -101,7 +101,8 @@ def run(
     hash_key = random.Random(settings.seed).getrandbits(HASH_KEY_BITS)
 
     start = time.perf_counter()
-    recorder = Recorder(GoldenDevice(settings.config.connections, settings.config.width))
+    config = settings.config
+    recorder = Recorder(GoldenDevice(config.connections, config.width, policy=config.rx_policy))
     netdev = NetDevice(recorder, hash_key)
     golden = Host(followed, netdev)
     received = []

@@ -1,5 +1,6 @@
 """`--json`: what a run found, for machines. The fields are described in docs/json.md."""
 
+from dataclasses import asdict
 from typing import Any
 
 from driver.transmit import Way
@@ -21,6 +22,7 @@ def summarize(outcome: Outcome) -> dict[str, Any]:
         "backpressure": settings.backpressure,
         "idle": settings.idle,
         "direction": outcome.direction,
+        "rx_policy": settings.config.rx_policy.value if outcome.receives else None,
         "tx_resync": tx.resync.value if tx else None,
         "cycles": outcome.all_cycles if simulated else None,
         "cycles_per_second": round(outcome.cycles_per_second, 1) if simulated else None,
@@ -73,6 +75,7 @@ def _connection(outcome: Outcome, socket: Socket) -> dict[str, Any]:
         "tx_reason": tx_reason,
         "error": f"{receiver.error}: {receiver.reason}" if receiver and receiver.error else "",
         "note": note(socket) if outcome.receives else "",
+        "resync": asdict(socket.resync) if outcome.receives else None,
         "rx": _rx(socket) if outcome.receives else None,
         "tx": _tx(outcome, tx) if tx else None,
     }

@@ -111,6 +111,42 @@ def test_mechanisms(capsys, resync, moved):
     assert tx["fallback"] == (11 if resync == "next-record" else 0) == tx["packets"] - tx["packets_encrypted"]
 
 
+@pytest.mark.parametrize("policy", ["published", "kernel", "full"])
+def test_rx_policy(tmp_path, capsys, policy):
+    capture = CAPTURES / "tls13-aes256-loss-reorder-corrupt.pcap"
+    out, report = tmp_path / "x.pcapng", tmp_path / "r"
+    args = ("--rx-policy", policy, "--direction", "rx", "--json", "-", "--out", out, "--report", report)
+    assert sim(*args, capture=capture) == 0
+    captured = capsys.readouterr()
+    data = json.loads(captured.out)
+    (connection,) = data["connections"]
+    asked = int(policy != "published")
+    assert data["rx_policy"] == policy
+    assert connection["resync"] == {"requests": asked, "confirmed": 1, "self_proven": 0, "ignored": asked}
+    assert data["counters"]["rx_tls_resync_req_pkt"] == asked
+    assert f" {asked}/1/0 " in captured.err
+    page = (report / "index.html").read_text()
+    assert f"receive policy {policy};" in page
+    said = "asks the host whether a record begins at sequence number 2668037019"
+    for text in (out.read_bytes().decode(errors="replace"), page):
+        assert text.count(said) == asked
+
+
+def test_policy_and_resyncs_without_a_receive_direction(capsys):
+    assert sim("--direction", "tx", "--json", "-") == 0
+    data = json.loads(capsys.readouterr().out)
+    assert data["rx_policy"] is None and data["connections"][0]["resync"] is None
+
+
+def test_every_status_is_explained():
+    from model.commands import Descriptor
+    from model.contract import Checksum, Status
+    from sim.annotate import describe
+
+    said = {describe(Descriptor(status, Checksum.GOOD, True, 5, proven=True)) for status in Status}
+    assert len(said) == len(Status) and all("proves the headers found behind a gap" in text for text in said)
+
+
 def test_nothing_sent_can_be_read(tmp_path, capsys):
     path = tmp_path / "x.keys"
     text = CLEAN.with_suffix(".keys").read_text()
@@ -304,16 +340,20 @@ def test_difference_is_exit_status_1(monkeypatch, capsys, tmp_path):
 
 @pytest.mark.parametrize("module, what", [("bench", "rx"), ("bench", "tx"), ("bench_duplex", "duplex")])
 def test_bench_rows_are_those_of_the_interface(monkeypatch, capsys, module, what):
+    from hw.config import Config
     from sim.bench import Row
 
-    def measure(widths, engine, seed, progress):
+    policy = None if what == "tx" else Config.rx_policy.value
+
+    def measure(widths, engine, seed, progress, rx_policy=None):
+        assert rx_policy in (None, policy)
         progress("measuring", 0.5)
         return [Row(f"{what}/w{width}/{engine}", 1.5, "B/cycle", None) for width in widths]
 
     monkeypatch.setattr(f"sim.{module}.bench_{what}", measure)
     assert main(["bench", what, "--engine", "pysim", "--width", "32", "--seed", "7", "--json", "-"]) == 0
     row = {"name": f"{what}/w32/pysim", "value": 1.5, "unit": "B/cycle", "target": None}
-    assert json.loads(capsys.readouterr().out) == {"seed": 7, "rows": [row]}
+    assert json.loads(capsys.readouterr().out) == {"seed": 7, "rx_policy": policy, "rows": [row]}
 
 
 @pytest.mark.parametrize("command", [[], ["sim"], ["generate"], ["bench"]])

@@ -173,7 +173,7 @@ class GoldenEngine:
         self.reset()
 
     def reset(self):
-        self.device = GoldenDevice(self.config.connections, self.config.width)
+        self.device = GoldenDevice(self.config.connections, self.config.width, policy=self.config.rx_policy)
         self.number = 0
 
     def close(self):
