@@ -245,13 +245,16 @@ class LossConnection:
             if beyond and fresh and top and (self._full or self._blind):
                 return self._gated(self._scan(seq, payload, end, follows, walk.stop), end)
             return Taken(walk.stop)
-        return self._gated(self._verdict(payload, walk), end)
+        return self._gated(self._verdict(payload, walk), end, partial=self._partial(walk))
 
-    def _gated(self, taken: Taken, end: int) -> Taken:
-        """A failed tag closes the connection: nothing of it is marked any more."""
+    def _gated(self, taken: Taken, end: int, partial: bool = False) -> Taken:
+        """A failed tag closes the connection: nothing of it is marked any more.
+
+        The tracker does not know of the tag: what it would have marked counts as marked.
+        """
         if taken.status not in (Status.DECRYPTED, Status.AUTH_FAILED):
             return taken
-        if seq_diff(end, self._marked) > 0:
+        if seq_diff(end, self._marked) > 0 and not partial:
             self._marked = end
         if self._closed is not None:
             return taken._replace(status=Status.CLOSED, payload=None)
@@ -395,9 +398,13 @@ class LossConnection:
             return Taken(Status.GAP)
         if not all(self._authentic(record) for record in walk.complete):
             return Taken(Status.AUTH_FAILED)
-        if walk.partial or (not self._full and any(p.record.raw for p in walk.portions)):
+        if self._partial(walk):
             return Taken(Status.GAP)
         return Taken(Status.DECRYPTED, self._decrypted(payload, walk.portions))
+
+    def _partial(self, walk: _Walk) -> bool:
+        """Some of the packet's bytes are raw, whatever its tags say."""
+        return walk.partial or (not self._full and any(p.record.raw for p in walk.portions))
 
     def _authentic(self, record: _Record) -> bool:
         try:

@@ -5,7 +5,17 @@ from dataclasses import replace
 import pytest
 
 from model.commands import Add, Delete, Device, Query, Read, Response, Resync, Seed
-from model.contract import CIPHERS, COUNTERS, IDENTIFICATION, READ_COUNTERS, READ_FREE, Checksum, Result, Status
+from model.contract import (
+    CIPHERS,
+    COUNTERS,
+    IDENTIFICATION,
+    READ_COUNTERS,
+    READ_FREE,
+    Checksum,
+    Result,
+    RxPolicy,
+    Status,
+)
 from model.device import GoldenDevice
 from sim.traffic import TLS12, TLS13, Stream
 
@@ -220,6 +230,22 @@ def test_counters():
     words = [device.command(Read(READ_COUNTERS + i)).value for i in range(len(COUNTERS))]
     assert words == [expected[name] for name in COUNTERS]
     assert device.command(Query(handle)).result is Result.OK
+
+
+@pytest.mark.parametrize(("before", "status"), [(4, Status.OUT_OF_SYNC), (0, Status.CONFLICT)])
+def test_a_failed_tag_marks_what_the_tracker_would_have_marked(before: int, status: Status):
+    """The tracker does not know of the tag: a packet that begins before the first header would have been GAP."""
+    stream = Stream(seed=1)
+    stream.bulk([50, 60, 70])
+    device = GoldenDevice(policy=RxPolicy.KERNEL)
+    handle = installed(stream, device)
+    skipped, first, second = stream.records
+    assert device.receive(stream.frame(skipped.seq + 10, skipped.wire[10:20])).descriptor.status is Status.WAIT
+    assert device.command(Resync(handle, first.seq, first.number)).result is Result.OK
+    forged = first.wire[:-1] + bytes([first.wire[-1] ^ 1])
+    wire = skipped.wire[len(skipped.wire) - before :] + forged + second.wire[:2]
+    assert device.receive(stream.frame(first.seq - before, wire)).descriptor.status is Status.AUTH_FAILED
+    assert device.receive(stream.frame(second.seq, b"\x17\x04")).descriptor.status is status
 
 
 def test_no_key_in_any_repr():
