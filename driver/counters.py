@@ -22,11 +22,11 @@ class RxCounters:
     resync_req_pkt: int = 0
     """Packets that carried a resync request of the device."""
     resync_req_start: int = 0
-    """Resync requests started with the stack."""
+    """Asynchronous resync requests started with the stack."""
     resync_req_end: int = 0
-    """Resync requests the device gave a sequence number for."""
+    """Those the stack was given the sequence number for."""
     resync_req_skip: int = 0
-    """Resync requests that were started and not ended."""
+    """Those that were called off: the device was back in sync, or the connection gone."""
     resync_res_ok: int = 0
     """Answers of the stack the device took."""
     resync_res_skip: int = 0
@@ -43,8 +43,6 @@ class RxCounters:
             self.err += 1
         if descriptor.request is not None:
             self.resync_req_pkt += 1
-            self.resync_req_start += 1
-            self.resync_req_end += 1
 
     def ethtool(self) -> dict[str, int]:
         names = {"deleted": "del"}

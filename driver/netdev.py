@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 from driver.counters import ResyncCounters, RxCounters
 from driver.probe import probe, resources
+from driver.resync import ResyncMode, RxResync
 from driver.sock import Direction, Sock
 from driver.transmit import TX_FEATURE, TransmitSide, Transmitted, TxResync
-from model.commands import Ack, Add, Delete, Descriptor, Device, Query, Resync, Seed, TrackerState, Tuple4
+from model.commands import Ack, Add, Delete, Descriptor, Device, Query, Seed, TrackerState, Tuple4
 from model.contract import MAX_RECORD, Result, RxPolicy
 from model.crypto_info import TLS_CIPHER_AES_GCM_128, TLS_CIPHER_AES_GCM_256, CryptoInfo
 from model.frame import parse
@@ -43,6 +44,10 @@ class NetDevice:
         The transmit direction. None: the device has none.
     tx_resync : TxResync
         Mechanism for transmitted packets out of order.
+    resync_mode : ResyncMode
+        How requests of a receive device that searches the stream go to the stack.
+    resync_delay : int
+        Packets of a connection until the device has answered which place it asks for (`ASYNC`).
 
     Members
     -------
@@ -63,11 +68,15 @@ class NetDevice:
         hash_key: int | None = None,
         transmitter: TxDevice | None = None,
         tx_resync: TxResync = TxResync.PREFIX,
+        resync_mode: ResyncMode | str = ResyncMode.SYNC,
+        resync_delay: int = 1,
     ):
         self._device = device
         self._handles: dict[Sock, int] = {}
         self._sockets: dict[int, Sock] = {}
         self._held: dict[Sock, int] = {}
+        self._resync: dict[Sock, RxResync] = {}
+        self._resync_delay = resync_delay
         self.resync: dict[Sock, ResyncCounters] = {}
         self.features = {RX_FEATURE: True}
         self.counters = RxCounters()
@@ -77,6 +86,8 @@ class NetDevice:
         if hash_key is not None:
             device.command(Seed(hash_key))
         self.capabilities = probe(device)
+        searches = self.capabilities.rx_policy is not RxPolicy.PUBLISHED
+        self._resync_mode = ResyncMode(resync_mode) if searches else None
 
     # --- struct tlsdev_ops -------------------------------------------------------------------------
     def tls_dev_add(self, sk: Sock, direction: Direction, crypto_info: CryptoInfo, start_offload_tcp_sn: int) -> int:
@@ -102,7 +113,9 @@ class NetDevice:
             return _ERRNO.get(response.result, -errno.EIO)
         self._handles[sk] = response.handle
         self._sockets[response.handle] = sk
-        self.resync[sk] = ResyncCounters()
+        resync = RxResync(sk, self._device, response.handle, self._resync_mode, self.counters, self._resync_delay)
+        self._resync[sk] = resync
+        self.resync[sk] = resync.counted
         self.counters.ctx += 1
         return 0
 
@@ -116,24 +129,19 @@ class NetDevice:
             return
         handle = self._handles.pop(sk)
         self._held.pop(sk, None)
+        self._resync.pop(sk).delete()
         del self._sockets[handle]
         self._device.command(Delete(handle))
         self.counters.deleted += 1
 
     def tls_dev_resync(self, sk: Sock, seq: int, rec_sn: int, direction: Direction) -> int:
-        """The stack says: record number `rec_sn` begins at TCP sequence number `seq`."""
+        """The stack says: record number `rec_sn` begins at TCP sequence number `seq` (see `model.ktls.ResyncType`)."""
         if direction is Direction.TX:
             return self.tx.tls_dev_resync(sk, seq, rec_sn) if self.tx else -errno.EINVAL
         if sk not in self._handles:
             return -errno.EINVAL
-        result = self._device.command(Resync(self._handles[sk], seq, rec_sn)).result
-        if result is Result.OK:
-            self.counters.resync_res_ok += 1
-            self.resync[sk].confirmed += 1
-            return 0
-        self.counters.resync_res_skip += 1
-        self.resync[sk].ignored += 1
-        return 0 if result is Result.IGNORED else -errno.EINVAL
+        result = self._resync[sk].answer(seq, rec_sn)
+        return 0 if result in (Result.OK, Result.IGNORED) else -errno.EINVAL
 
     def acknowledge(self, sk: Sock, ack: int) -> None:
         """A packet of the socket leaves with this acknowledgement number.
@@ -159,7 +167,7 @@ class NetDevice:
             if not descriptor.decrypted and self.capabilities.rx_policy is not RxPolicy.PUBLISHED:
                 # a record whose bytes passed raw ends within this
                 self._held[sk] = (packet.seq + packet.length + MAX_RECORD) % 2**32
-            self.resync[sk].count(descriptor)
+            self._resync[sk].packet(descriptor, packet)
         return Received(delivery.frame, descriptor.decrypted, descriptor)
 
     def xmit(self, frame: bytes, sk: Sock | None = None, segment_size: int = 0) -> Transmitted:
@@ -181,7 +189,7 @@ class NetDevice:
         return resources(self._device, self.capabilities) | (self.tx.devlink_resources() if self.tx else {})
 
 
-__all__ = ["RX_FEATURE", "TX_FEATURE", "Direction", "NetDevice", "Received", "Sock", "TxResync"]
+__all__ = ["RX_FEATURE", "TX_FEATURE", "Direction", "NetDevice", "Received", "ResyncMode", "Sock", "TxResync"]
 
 _ERRNO = {
     Result.NO_SPACE: -errno.ENOSPC,

@@ -5,6 +5,7 @@ from enum import Enum
 from typing import Protocol
 
 from model.crypto_info import CryptoInfo
+from model.ktls import ResyncType
 from model.tls_records import TlsRecordInfo
 
 
@@ -41,10 +42,25 @@ class TlsSocket(Protocol):
     def tls_validate_xmit_skb(self, netdev: TlsDevOps | None, frame: bytes) -> bytes | None: ...
 
 
+class TlsRxSocket(Protocol):
+    """A socket's TLS receive side, as `net/tls.h` shows it to a driver; `model.ktls.KtlsReceiver` is one."""
+
+    def tls_offload_rx_resync_set_type(self, kind: ResyncType) -> None: ...
+
+    def tls_offload_rx_resync_request(self, seq: int) -> None: ...
+
+    def tls_offload_rx_resync_async_request_start(self, seq: int, length: int) -> None: ...
+
+    def tls_offload_rx_resync_async_request_end(self, seq: int) -> None: ...
+
+    def tls_offload_rx_resync_async_request_cancel(self) -> None: ...
+
+
 @dataclass(eq=False)
 class Sock:
-    """What the driver takes from a `struct sock`: the 4-tuple, seen from this host, and its TLS transmit side."""
+    """What the driver takes from a `struct sock`: the 4-tuple, seen from this host, and its TLS sides."""
 
     remote: tuple[bytes, int]
     local: tuple[bytes, int]
     tls: TlsSocket | None = None
+    rx: TlsRxSocket | None = None

@@ -7,8 +7,8 @@ reader behind it reads at once whatever can be read, control records included.
 import hashlib
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
-from enum import StrEnum
+from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
 from typing import Literal
 
 from cryptography.exceptions import InvalidTag
@@ -28,9 +28,22 @@ TLS_RECORD_TYPE_DATA = 23
 TLS_HANDSHAKE_KEYUPDATE = 24
 TLS_DEVICE_RESYNC_NH_START_IVAL = 2
 TLS_DEVICE_RESYNC_NH_MAX_IVAL = 128
+TLS_DEVICE_RESYNC_ASYNC_LOGMAX = 13
+USHRT_MAX = (1 << 16) - 1
 
 Errno = Literal["EBADMSG", "EMSGSIZE", "EINVAL", "EKEYEXPIRED"]
 ResyncCallback = Callable[[int, int], object]
+
+
+class ResyncType(IntEnum):
+    """enum tls_offload_sync_type: what makes the stack tell the device where a record begins.
+
+    The place that the callback gets is the header's first byte, but under `DRIVER_REQ` the last one of its first five.
+    """
+
+    DRIVER_REQ = 0  # the device has asked for a place, and the header that ends there is met
+    CORE_NEXT_HINT = 1  # records came wholly encrypted: the next one
+    DRIVER_REQ_ASYNC = 2  # as DRIVER_REQ; the place is named after the stack has passed it, perhaps
 
 
 class Handling(StrEnum):
@@ -114,6 +127,37 @@ class _NextHint:
         return True
 
 
+@dataclass
+class _Async:
+    """struct tls_offload_resync_async: the headers met since a request was announced, and a count of them."""
+
+    seq: int
+    end: int
+    open: bool = True
+    """Its place is not known yet."""
+    log: list[int] = field(default_factory=list[int])
+    delta: int = 0
+
+    def header(self, seq: int) -> tuple[int, int] | None:
+        """A header is met at `seq`: the place asked for, and how many records it lies back; None: go on waiting."""
+        if self.open:
+            if _before(seq, self.seq):
+                return None
+            if not _before(self.end, seq) and len(self.log) < TLS_DEVICE_RESYNC_ASYNC_LOGMAX:
+                self.log.append(seq)
+            self.delta += 1
+            return None
+        log, delta = self.log, self.delta
+        self.log, self.delta = [], 0
+        if self.seq in log:
+            return self.seq, delta - log.index(self.seq)
+        return (seq, 0) if seq == self.seq else None
+
+
+def _before(a: int, b: int) -> bool:
+    return (a - b) % 2**32 >= 2**31
+
+
 class KtlsReceiver:
     """One socket's receive side.
 
@@ -123,7 +167,7 @@ class KtlsReceiver:
     start_seq : int
         TCP sequence number of the first header, of record `info.rec_seq`.
     resync : callable (seq, record_number), optional
-        tls_dev_resync of the driver: "record `record_number` begins at `seq`". Without it there are no hints.
+        tls_dev_resync of the driver: "record `record_number` begins at `seq`" (`ResyncType`). Without it there is none.
     keep : bool
         Keep the application bytes, not only their hash.
 
@@ -155,7 +199,9 @@ class KtlsReceiver:
         self._tcp = TcpReceiver(start_seq)
         self._resync = resync
         self._hint = _NextHint()
+        self._resync_type = ResyncType.CORE_NEXT_HINT
         self._resync_request: int | None = None
+        self._async: _Async | None = None
         self._full_len = 0  # of the record in progress, 0 before its header is parsed
 
         self._tls13 = info.version == TLS_1_3_VERSION
@@ -185,9 +231,33 @@ class KtlsReceiver:
         while self.error is None and self._advance():
             pass
 
+    # --- include/net/tls.h: what the driver of a device calls -----------------------------------------
+    def set_device(self, resync: ResyncCallback) -> None:
+        """The device has taken the connection."""
+        self._resync = resync
+
+    def tls_offload_rx_resync_set_type(self, kind: ResyncType) -> None:
+        """What is pending is forgotten."""
+        self._resync_type = kind
+        self._resync_request = self._async = None
+        self._hint = _NextHint()
+
     def tls_offload_rx_resync_request(self, seq: int) -> None:
         """The driver asks whether `seq` is the last byte of a header's first five. A new request replaces the old."""
         self._resync_request = seq
+
+    def tls_offload_rx_resync_async_request_start(self, seq: int, length: int) -> None:
+        """The place the device will ask for is within [seq, seq + length], `length` modulo 2^16: log headers there."""
+        self._async = _Async(seq, (seq + length % 2**16) % 2**32)
+
+    def tls_offload_rx_resync_async_request_end(self, seq: int) -> None:
+        """The driver asks whether a header begins, or began, at `seq`."""
+        if self._async:
+            self._async.seq = seq
+            self._async.open = False
+
+    def tls_offload_rx_resync_async_request_cancel(self) -> None:
+        self._async = None
 
     # --- record delineation ------------------------------------------------------------------------
     def _advance(self) -> bool:
@@ -233,7 +303,7 @@ class KtlsReceiver:
             handling = Handling.MIXED if marked else Handling.SOFTWARE
         if handling is not Handling.SOFTWARE:
             self._hint.reset = True
-        elif self._resync and self._hint.encrypted():
+        elif self._resync and self._resync_type is ResyncType.CORE_NEXT_HINT and self._hint.encrypted():
             self._hint_after_record()
 
         content_type: int | None = wire[0]
@@ -315,7 +385,7 @@ class KtlsReceiver:
             return None, None
         return stripped[:-1], stripped[-1]
 
-    # --- CORE_NEXT_HINT ----------------------------------------------------------------------------
+    # --- resynchronisation -------------------------------------------------------------------------
     def _hint_after_record(self) -> None:
         """tls_device_core_ctrl_rx_resync, for a record just taken out of the queue."""
         if self._tcp.queued:
@@ -325,17 +395,35 @@ class KtlsReceiver:
 
     def _new_record(self) -> None:
         """tls_device_rx_resync_new_rec, for a header just parsed at the head of the queue."""
-        seq = self._tcp.read_seq
-        if self._resync and self._resync_request == (seq + TLS_HEADER_SIZE - 1) % 2**32:
-            self._resync_request = None
-            self.statistics["TlsRxDeviceResync"] += 1
-            self._resync(seq, self.record_number)
-        if not self._hint.do_now or self._tcp.queued > self._full_len:
+        if self._resync is None:
             return
-        self._hint.do_now = False
-        self._send_hint((self._tcp.read_seq + self._full_len) % 2**32)
+        seq = self._tcp.read_seq
+        match self._resync_type:
+            case ResyncType.DRIVER_REQ:
+                last = (seq + TLS_HEADER_SIZE - 1) % 2**32
+                if self._resync_request == last:
+                    self._resync_request = None
+                    self._send_resync(last, self.record_number)
+            case ResyncType.CORE_NEXT_HINT:
+                if self._hint.do_now and self._tcp.queued <= self._full_len:
+                    self._hint.do_now = False
+                    self._send_hint((seq + self._full_len) % 2**32)
+            case ResyncType.DRIVER_REQ_ASYNC:
+                if self._async is None:
+                    return
+                if self._async.open and self._async.delta == USHRT_MAX:
+                    self._async = None  # the count would overflow: cancelled
+                    return
+                found = self._async.header(seq)
+                if found:
+                    self._async = None
+                    place, back = found
+                    self._send_resync(place, (self.record_number - back) % 2**64)
 
     def _send_hint(self, seq: int) -> None:
+        self._send_resync(seq, (self.record_number + 1) % 2**64)
+
+    def _send_resync(self, seq: int, record_number: int) -> None:
         assert self._resync is not None
         self.statistics["TlsRxDeviceResync"] += 1
-        self._resync(seq, (self.record_number + 1) % 2**64)
+        self._resync(seq, record_number)

@@ -505,7 +505,10 @@ class LossConnection:
         if self._tracking:
             head = self._chains[-1].head
             if seq_diff(seq, head.place + head.lead) > 0:
-                self._tracking = False  # the chain waits for this header
+                if self._full:
+                    self._tracking = False  # the chain waits for this header
+                else:
+                    self._drop(len(self._chains) - 1)
         while seq_diff(end, position) > 0:
             if not self._tracking:
                 found = self._search(seq, payload, position) if self._chain_free() else None

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from driver.counters import ResyncCounters
 from driver.netdev import Direction, NetDevice, Received, Sock
 from model.commands import TrackerState
-from model.contract import HEADER_SIZE, MAX_FRAME, Checksum
+from model.contract import MAX_FRAME, Checksum
 from model.crypto_info import CryptoInfo
 from model.ktls import Handling, KtlsReceiver
 from sim.chacha import ChachaCryptoInfo, ChachaReceiver
@@ -130,9 +130,6 @@ class Host:
         if payload:
             socket.packets += 1
             socket.packets_decrypted += received.decrypted
-        if descriptor is not None and descriptor.request is not None:
-            # the device names a header's first byte, the stack asks for its last
-            socket.receiver.tls_offload_rx_resync_request((descriptor.request + HEADER_SIZE - 1) % 2**32)
         socket.receiver.segment(segment.seq, payload, received.decrypted, fin, good)
 
     def _install(self, socket: Socket, installation: Installation) -> None:
@@ -142,16 +139,16 @@ class Host:
         if keys.aead is Aead.CHACHA20_POLY1305:
             kind, receiver = ChachaCryptoInfo, ChachaReceiver
         info = kind(keys.version, keys.key, keys.salt, keys.iv, number)
-        netdev, resync = self._netdev, None
+        socket.receiver = socket.sk.rx = receiver(info, installation.start_seq, keep=self._keep)  # type: ignore[arg-type]
+        netdev = self._netdev
         if netdev is not None:
             error = netdev.tls_dev_add(socket.sk, Direction.RX, info, installation.start_seq)
             if error == 0:
                 socket.offloaded = True
                 socket.resync = netdev.resync[socket.sk]
-                resync = _Resync(netdev, socket.sk)
+                socket.receiver.set_device(_Resync(netdev, socket.sk))
             else:
                 socket.reason = socket.reason or _refusal(error)
-        socket.receiver = receiver(info, installation.start_seq, resync, self._keep)  # type: ignore[arg-type]
         for seq, payload, fin in socket.early:
             socket.receiver.segment(seq, payload, fin=fin)
         socket.early.clear()
