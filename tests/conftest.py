@@ -8,6 +8,7 @@ import hypothesis
 import pytest
 
 from hw.config import Config
+from model.contract import RxPolicy
 from sim.engine import Engine, TxEngine, make_engine, make_tx_engine
 
 hypothesis.settings.register_profile("default", deadline=None)
@@ -27,11 +28,11 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.fixture(scope="session")
 def device_engine() -> Iterator[Callable[..., Engine]]:
-    """`device_engine(width, connections=256)`: RxDevice on the engine "auto", reset; one a configuration."""
+    """`device_engine(width, connections=256, rx_policy=...)`: RxDevice on engine "auto", reset; one a configuration."""
     engines: dict[Config, Engine] = {}
 
-    def get(width: int, connections: int = 256) -> Engine:
-        config = Config(width=width, connections=connections)
+    def get(width: int, connections: int = 256, rx_policy: RxPolicy = Config.rx_policy) -> Engine:
+        config = Config(width=width, connections=connections, rx_policy=rx_policy)
         if config not in engines:
             engines[config] = make_engine("auto", config)
         engines[config].reset()

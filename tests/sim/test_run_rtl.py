@@ -5,6 +5,7 @@ import json
 import pytest
 
 from hw.config import Config
+from model.contract import RxPolicy
 from sim.connections import follow
 from sim.engine import make_engine
 from sim.engine.toolchain import can_compile
@@ -12,6 +13,7 @@ from sim.run import Settings, run
 from tests.sim.conftest import CAPTURES, NAMES
 from tests.sim.sessions import session
 
+LOSS = ("tls12-aes128-reorder", "tls13-aes128-loss", "tls13-aes256-loss-reorder-corrupt")
 WIDTHS = [16, pytest.param(32, marks=pytest.mark.slow), pytest.param(64, marks=pytest.mark.slow)]
 
 
@@ -40,6 +42,15 @@ def test_compiled(device_engine, width, name, backpressure):
         pytest.skip("no C++ compiler")
     settings = Settings("compiled", Config(width=width), backpressure, idle=backpressure / 3, seed=11)
     check(name, Shared(device_engine(width)), settings)
+
+
+@pytest.mark.parametrize("policy", [RxPolicy.FULL, pytest.param(RxPolicy.KERNEL, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", [n if n in LOSS else pytest.param(n, marks=pytest.mark.slow) for n in NAMES])
+@pytest.mark.parametrize("width", [16, pytest.param(64, marks=pytest.mark.slow)])
+def test_policies(device_engine, width, name, policy):
+    pytest.importorskip("hw.loss_track")
+    config = Config(width=width, rx_policy=policy)
+    check(name, Shared(device_engine(width, rx_policy=policy)), Settings("compiled", config, seed=11))
 
 
 def test_pysim():

@@ -1,0 +1,69 @@
+"""The receive device's RTL against the golden device under loss, by policy: loss, reordering, forged headers and tags,
+answers of the stack, acknowledgements, connections deleted and opened anew."""
+
+import random
+
+import pytest
+
+from model.commands import Ack, Delete, Query
+from model.contract import COUNTERS, INDEX_BITS, Result, RxPolicy, Status
+from model.device import GoldenDevice
+from sim.engine import Engine
+from sim.traffic import TLS12, TLS13, Stream
+from tests.sim.loss_traffic import loss_events
+from tests.sim.test_device import compare, statuses
+
+pytest.importorskip("hw.loss_track")
+
+POLICIES = pytest.mark.parametrize("policy", [RxPolicy.FULL, pytest.param(RxPolicy.KERNEL, marks=pytest.mark.slow)])
+
+
+def check(engine: Engine, seed: int, size: int = 60_000):
+    """Deliveries and responses of the traffic of that seed."""
+    rng = random.Random(seed)
+    golden = GoldenDevice(engine.config.connections, engine.config.width, policy=engine.config.rx_policy)
+    events, _, _ = loss_events(golden, rng, size=size)
+    waits = {"idle": rng.random() / 2, "backpressure": rng.random() / 2} if seed % 2 else {}
+    return compare(engine, events, seed=seed, **waits)
+
+
+@POLICIES
+@pytest.mark.parametrize("seed", range(6))
+def test_loss(device_engine, policy, seed):
+    check(device_engine(16, rx_policy=policy), seed, 30_000)
+
+
+@pytest.mark.slow
+@POLICIES
+@pytest.mark.parametrize("width", [16, 64])
+def test_loss_at_length(device_engine, width, policy):
+    seen: set[Status] = set()
+    requests, proven = 0, set()
+    for seed in range(100, 200):
+        deliveries, _ = check(device_engine(width, rx_policy=policy), seed)
+        seen |= set(statuses(deliveries))
+        requests += sum(d.descriptor.request is not None for d in deliveries)
+        proven |= {d.descriptor.status for d in deliveries if d.descriptor.proven}
+    assert seen == set(Status) - {Status.BYPASS}
+    assert requests > 100
+    assert proven == ({Status.WAIT, Status.DECRYPTED} if policy is RxPolicy.FULL else set())
+
+
+@pytest.mark.parametrize("version", [TLS12, TLS13])
+@POLICIES
+def test_closed_until_opened_anew(device_engine, policy, version):
+    """A failed tag closes its connection and no other; a new connection of the same handle index is open."""
+    one, other, again = (Stream(version, seed=seed) for seed in (1, 2, 1))
+    wire = bytearray(one.bulk([50, 100, 10, 300]))
+    wire[120] ^= 1
+    events = [one.add(), other.add(), *one.frames(bytes(wire), mss=70)]
+    events += [*other.frames(other.bulk([100, 200]), mss=100), Query(0), Delete(0), *other.frames(other.bulk([9]))]
+    # index 0 is given out last
+    events += [Stream(seed=100 + n).add() for n in range(device_engine(16).config.connections - 2)]
+    handle = 1 << INDEX_BITS
+    events += [again.add(), *again.frames(again.bulk([70, 80]), mss=60), Query(handle), Ack(handle, again.next_seq)]
+    deliveries, responses = compare(device_engine(16, rx_policy=policy), events)
+    seen = statuses(deliveries)
+    assert seen[:7].count(Status.AUTH_FAILED) == 1 and Status.CLOSED in seen[:7]
+    assert Status.CLOSED not in seen[len(one.frames(bytes(wire), mss=70)) :]
+    assert responses[-len(COUNTERS) - 3].result is Result.OK
