@@ -1,7 +1,7 @@
 """The transmit device under simulation: frames with requests and commands in, frames and completions out."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 
@@ -257,7 +257,8 @@ def make_tx_engine(
 
         device, sources = TxDevice, device_sources()
     chosen = device
-    identity = f"{getattr(chosen, '__module__', '')}.{getattr(chosen, '__qualname__', '')} {config!r}"
+    shape = replace(config, rx_policy=Config.rx_policy)  # nothing of a transmit device depends on it
+    identity = f"{getattr(chosen, '__module__', '')}.{getattr(chosen, '__qualname__', '')} {shape!r}"
     bench = make_bench(
         name, lambda: chosen(config), sources=sources, identity=identity, cache_dir=cache_dir, progress=progress
     )
