@@ -49,6 +49,14 @@ exit status: 0 everything compared equal; 1 a difference; 2 the input cannot be 
 in it could be read (the message says what is missing).
 """
 
+BENCH_EXAMPLES = """\
+examples:
+  ktls-nic bench rx --width 16 --width 64 --json -
+  ktls-nic bench loss --seeds 10 --tls both --keep sessions/ --report out/
+  ktls-nic bench loss --points 0,2,5 --seeds 1
+  ktls-nic bench loss --captures sessions/ --json -
+"""
+
 
 def _probability(text: str) -> float:
     value = float(text)
@@ -145,13 +153,15 @@ def build_parser() -> argparse.ArgumentParser:
         "bench",
         help="measure the device",
         description="Measure the simulated device, or the simulation itself, beside the design's targets.",
-        epilog="example: ktls-nic bench rx --width 16 --width 64 --json -",
+        epilog=BENCH_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     bench.add_argument(
         "what",
-        choices=("rx", "tx", "duplex", "sim"),
+        choices=("rx", "tx", "duplex", "sim", "loss"),
         help="rx, tx: rates, latency and installs of a direction; duplex: rates of each while both run, beside those "
-        "alone; sim: speed of both engines",
+        "alone; sim: speed of both engines; loss: what stays offloaded under loss and reordering, for each receive "
+        "policy, on TLS sessions recorded for it",
     )
     bench.add_argument("--engine", choices=("auto", "compiled", "pysim"), default="auto")
     bench.add_argument(
@@ -164,6 +174,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_policy(bench)
     bench.add_argument("--seed", metavar="N", type=int, default=1, help="of the traffic (default 1)")
     bench.add_argument("--json", metavar="FILE", help="write the rows as JSON, '-' for standard output")
+    _add_loss(bench)
     bench.set_defaults(run=run_bench)
     return parser
 
@@ -178,6 +189,55 @@ def _add_config(parser: argparse.ArgumentParser) -> None:
         help="connections the device holds, a power of two from 8 to 4096 (default 256)",
     )
     _add_policy(parser)
+
+
+def _add_loss(bench: argparse.ArgumentParser) -> None:
+    loss = bench.add_argument_group(
+        "bench loss",
+        "Records sessions between two network namespaces over a link that loses or delays segments (as root, with "
+        "/dev/net/tun, ip and openssl), and receives each with every policy: golden device, driver and stack.",
+    )
+    loss.add_argument(
+        "--points", metavar="P,P,...", type=_points, default=None, help="percent; default 0,0.5,1,2,3,5,7,10"
+    )
+    loss.add_argument("--seeds", metavar="N", type=_natural, default=3, help="sessions at each point (default 3)")
+    loss.add_argument(
+        "--size", metavar="BYTES", type=_natural, default=4_000_000, help="of a session (default 4000000)"
+    )
+    loss.add_argument("--tls", choices=("1.2", "1.3", "both"), default="1.3", help="default 1.3")
+    loss.add_argument("--keep", metavar="DIR", type=Path, help="keep the recordings there; those there are used again")
+    loss.add_argument(
+        "--captures",
+        metavar="PATH",
+        type=Path,
+        action="append",
+        help="record nothing, take this capture, or those of this folder, with their key logs (NAME.keys) and what the "
+        "recording script wrote of them (NAME.json); may be given more than once",
+    )
+    loss.add_argument(
+        "--resync", choices=("sync", "async"), default="sync", help="how requests go to the stack (default sync)"
+    )
+    loss.add_argument("--report", metavar="DIR", type=Path, help="write DIR/index.html and the chart DIR/loss.svg")
+
+
+def _points(text: str) -> tuple[float, ...]:
+    points = tuple(float(p) for p in text.split(","))
+    if not all(0 <= p <= 50 for p in points):
+        raise ValueError
+    return points
+
+
+_points.__name__ = "list of percentages (0 to 50)"
+
+
+def _natural(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise ValueError
+    return value
+
+
+_natural.__name__ = "number (1 or more)"
 
 
 def _add_policy(parser: argparse.ArgumentParser) -> None:
@@ -368,7 +428,53 @@ def run_generate(args: argparse.Namespace) -> int:
     return EQUAL
 
 
+def run_loss(args: argparse.Namespace) -> int:
+    from sim.bench_loss import POINTS, PUBLISHED, means, measure, recorded
+    from sim.console import progress_bars, show_loss
+    from sim.loss_report import write_loss_report
+    from sim.recording import BUNDLED, plans, sessions_in, why_not
+
+    console = Console(stderr=args.json == "-")
+    errors = Console(stderr=True)
+    _check_writable(Path(args.json) if args.json not in (None, "-") else None)
+    captures: list[Path] = args.captures or []
+    problem = "" if captures else why_not()
+    if problem and BUNDLED.is_dir():
+        told = f"cannot record sessions: {problem}. Taking the bundled captures, which are few and short."
+        errors.print(f"note: {told}", markup=False, highlight=False, soft_wrap=True)
+        captures = [BUNDLED]
+    elif problem:
+        raise InputError(f"cannot record sessions: {problem}. Give captures with --captures.")
+    with progress_bars(console) as progress, tempfile.TemporaryDirectory() as scratch:
+        if captures:
+            sessions = sessions_in(captures)
+            how = f"{len(sessions)} captures of {', '.join(map(str, captures))}"
+        else:
+            versions = ("1.2", "1.3") if args.tls == "both" else (args.tls,)
+            wanted = plans(args.points or POINTS, args.seeds, args.size, versions)
+            folder: Path = args.keep or Path(scratch)
+            folder.mkdir(parents=True, exist_ok=True)
+            how = (
+                f"{len(wanted)} sessions of {args.size:,} bytes, TLS {' and '.join(versions)}, seeds 1 to {args.seeds}"
+            )
+            errors.print(f"recording {how}", highlight=False)
+            sessions = recorded(wanted, folder, progress)
+        measured = measure(sessions, progress, args.resync)
+    shares = means(measured)
+    show_loss(measured, shares, console)
+    if args.report:
+        path = write_loss_report(measured, shares, how, args.report)
+        errors.print(f"report: {path}", markup=False, highlight=False, soft_wrap=True)
+    if args.json:
+        published = [{"impairment": p.impairment, "percent": p.percent, "offloaded": p.offloaded} for p in PUBLISHED]
+        data = {"resync": args.resync, "points": [m.json() for m in shares], "published": published}
+        _write_json(data | {"runs": [one.json() for one in measured]}, args.json)
+    return EQUAL if all(one.equal for one in measured) else DIFFERENT
+
+
 def run_bench(args: argparse.Namespace) -> int:
+    if args.what == "loss":
+        return run_loss(args)
     from sim.bench import bench_rx, bench_simulation, bench_tx
     from sim.bench_duplex import bench_duplex
     from sim.console import progress_bars, show_rows

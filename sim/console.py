@@ -10,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 from sim.bench import Row
+from sim.bench_loss import POLICIES, Mean, Measured
 from sim.run import Outcome
 from sim.run import Progress as Report
 from sim.summary import summarize
@@ -134,3 +135,33 @@ def show_rows(rows: list[Row], console: Console) -> None:
         target = "" if row.target is None else f"{row.target:,g}"
         table.add_row(row.name, f"{row.value:,g}", target, row.unit)
     console.print(table)
+
+
+def show_loss(measured: list[Measured], means: list[Mean], console: Console) -> None:
+    """Shares of the records in percent, a line a point, and the sessions that stand at no point."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("segments")
+    table.add_column("sessions", justify="right")
+    for policy in POLICIES:
+        table.add_column(f"{policy.value}\noffl/mix/sw %", justify="right")
+    for n in range(0, len(means), len(POLICIES)):
+        group = means[n : n + len(POLICIES)]
+        point = f"{group[0].percent:g} % {'lost' if group[0].impairment == 'loss' else 'late'}"
+        table.add_row(point, str(group[0].sessions), *(_thirds(m.shares) for m in group))
+    others = [one for one in measured if not one.session.impairment]
+    for n in range(0, len(others), len(POLICIES)):
+        group = others[n : n + len(POLICIES)]
+        shares = [[100 * r / max(sum(one.records), 1) for r in one.records] for one in group]
+        table.add_row(escape(group[0].session.name), "1", *map(_thirds, shares))
+    console.print(table)
+    wrong = [f"{one.session.name} ({one.policy.value})" for one in measured if not one.equal]
+    if wrong:
+        console.print(f"[bold red]DIFFERENT: applications read something else: {escape(', '.join(wrong))}[/]")
+    else:
+        console.print(
+            f"[bold green]EQUAL: in all {len(measured)} runs applications read the same as without a device[/]"
+        )
+
+
+def _thirds(shares: Iterable[float]) -> str:
+    return " ".join(f"{share:5.1f}" for share in shares)
