@@ -1,6 +1,7 @@
 """The receive device's RTL against the golden device under loss, by policy: loss, reordering, forged headers and tags,
 answers of the stack, acknowledgements, connections deleted and opened anew."""
 
+import itertools
 import random
 
 import pytest
@@ -11,7 +12,7 @@ from model.device import GoldenDevice
 from sim.engine import Engine
 from sim.traffic import TLS12, TLS13, Stream
 from tests.sim.loss_traffic import loss_events
-from tests.sim.test_device import compare, statuses
+from tests.sim.test_device import compare, connections, statuses
 
 pytest.importorskip("hw.loss_track")
 
@@ -25,6 +26,36 @@ def check(engine: Engine, seed: int, size: int = 60_000):
     events, _, _ = loss_events(golden, rng, size=size)
     waits = {"idle": rng.random() / 2, "backpressure": rng.random() / 2} if seed % 2 else {}
     return compare(engine, events, seed=seed, **waits)
+
+
+def orders(pieces: int) -> list[tuple[int, ...]]:
+    """In which they may come, but for the one they were sent in."""
+    return list(itertools.permutations(range(pieces)))[1:]
+
+
+@POLICIES
+@pytest.mark.parametrize("version", [TLS12, TLS13])
+@pytest.mark.parametrize("step", [41, pytest.param(1, marks=pytest.mark.slow)])
+def test_every_order_of_three_segments_of_two_records(device_engine, version, policy, step):
+    """Cut anywhere, come in any order; one connection a cut, one segment of each in turn."""
+    engine = device_engine(16, rx_policy=policy)
+    size = len(Stream(version).bulk([30, 20]))
+    cases = list(itertools.product(itertools.combinations(range(1, size), 2), orders(3)))[::step]
+    seen: set[Status] = set()
+    n = engine.config.connections
+    for start in range(0, len(cases), n):
+        events, turns = [], []
+        for (cuts, order), stream in zip(cases[start:], connections(n, version, 16), strict=False):
+            frames = stream.frames(stream.bulk([30, 20]), cuts=cuts)
+            # what follows in order shows what has become of the connection
+            follows = stream.frames(stream.record(b"end"), start_seq=stream.records[-1].seq)
+            events.append(stream.add())
+            turns.append([*(frames[k] for k in order), *follows])
+        events += [frame for turn in zip(*turns, strict=True) for frame in turn]
+        deliveries, _ = compare(engine, events)
+        seen |= set(statuses(deliveries))
+    late = set() if policy is RxPolicy.FULL else {Status.RETRANSMISSION}
+    assert seen == {Status.DECRYPTED, Status.WAIT, Status.GAP, Status.OUT_OF_SYNC} | late
 
 
 @POLICIES
