@@ -13,7 +13,7 @@ from driver.resync import ResyncMode, RxResync
 from driver.sock import Direction, Sock
 from driver.transmit import TX_FEATURE, TransmitSide, Transmitted, TxResync
 from model.commands import Ack, Add, Delete, Descriptor, Device, Query, Seed, TrackerState, Tuple4
-from model.contract import MAX_RECORD, Result, RxPolicy
+from model.contract import ACK_INTERVAL, MAX_RECORD, Result, RxPolicy, Status
 from model.crypto_info import TLS_CIPHER_AES_GCM_128, TLS_CIPHER_AES_GCM_256, CryptoInfo
 from model.frame import parse
 from model.tx_commands import TxDevice
@@ -77,6 +77,7 @@ class NetDevice:
         self._held: dict[Sock, int] = {}
         self._resync: dict[Sock, RxResync] = {}
         self._resync_delay = resync_delay
+        self._told: dict[Sock, int] = {}
         self.resync: dict[Sock, ResyncCounters] = {}
         self.features = {RX_FEATURE: True}
         self.counters = RxCounters()
@@ -116,6 +117,7 @@ class NetDevice:
         resync = RxResync(sk, self._device, response.handle, self._resync_mode, self.counters, self._resync_delay)
         self._resync[sk] = resync
         self.resync[sk] = resync.counted
+        self._told[sk] = start_offload_tcp_sn
         self.counters.ctx += 1
         return 0
 
@@ -130,6 +132,7 @@ class NetDevice:
         handle = self._handles.pop(sk)
         self._held.pop(sk, None)
         self._resync.pop(sk).delete()
+        del self._told[sk]
         del self._sockets[handle]
         self._device.command(Delete(handle))
         self.counters.deleted += 1
@@ -146,18 +149,25 @@ class NetDevice:
     def acknowledge(self, sk: Sock, ack: int) -> None:
         """A packet of the socket leaves with this acknowledgement number.
 
-        The device is told as long as it may hold records of the connection that software has to check.
+        The device is told as long as it may hold records of the connection that software has to check, and from time
+        to time, for it takes nothing that is too far ahead.
         """
+        if sk not in self._handles or self.capabilities.rx_policy is RxPolicy.PUBLISHED:
+            return
         held = self._held.get(sk)
-        if held is None or sk not in self._handles:
+        if held is None and not ACK_INTERVAL <= (ack - self._told[sk]) % 2**32 < 2**31:
             return
         self._device.command(Ack(self._handles[sk], ack))
-        if (ack - held) % 2**32 < 2**31:
+        self._told[sk] = ack
+        if held is not None and (ack - held) % 2**32 < 2**31:
             del self._held[sk]
 
     # --- packets and resources ---------------------------------------------------------------------
     def receive(self, frame: bytes) -> Received:
-        """A frame from the wire, through the device."""
+        """A frame from the wire, through the device.
+
+        If it contradicts what packets were marked on, the socket is aborted before the frame goes up.
+        """
         delivery = self._device.receive(frame)
         descriptor = delivery.descriptor
         packet = parse(delivery.frame) if descriptor.matched else None
@@ -168,6 +178,8 @@ class NetDevice:
                 # a record whose bytes passed raw ends within this
                 self._held[sk] = (packet.seq + packet.length + MAX_RECORD) % 2**32
             self._resync[sk].packet(descriptor, packet)
+            if descriptor.status is Status.CONFLICT and sk.abort:
+                sk.abort(errno.ECONNABORTED)
         return Received(delivery.frame, descriptor.decrypted, descriptor)
 
     def xmit(self, frame: bytes, sk: Sock | None = None, segment_size: int = 0) -> Transmitted:

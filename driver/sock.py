@@ -1,5 +1,6 @@
 """What the driver sees of a socket, and the stack's functions it calls for one."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
@@ -58,9 +59,14 @@ class TlsRxSocket(Protocol):
 
 @dataclass(eq=False)
 class Sock:
-    """What the driver takes from a `struct sock`: the 4-tuple, seen from this host, and its TLS sides."""
+    """What the driver takes from a `struct sock`: the 4-tuple, seen from this host, its TLS sides, and a way to end
+    it.
+
+    `abort` is the stack's tcp_abort: the connection ends with this errno, and nothing more is read from it.
+    """
 
     remote: tuple[bytes, int]
     local: tuple[bytes, int]
     tls: TlsSocket | None = None
     rx: TlsRxSocket | None = None
+    abort: Callable[[int], object] | None = None

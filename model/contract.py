@@ -82,6 +82,10 @@ CHAINS = 4
 """Chains of headers of a connection beyond its frontier."""
 GAPS = 4
 """Headers of a connection passed over on the strength of a self-proof."""
+REACH = 3 << 29
+"""A packet of a connection that ends this far past what the host has acknowledged, or farther, is of no window: TCP's
+is 2^30 at most, and the driver tells the device of acknowledgements every ACK_INTERVAL bytes at least."""
+ACK_INTERVAL = 1 << 28
 
 
 class Checksum(IntEnum):

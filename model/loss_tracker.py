@@ -10,7 +10,7 @@ from typing import NamedTuple
 from cryptography.exceptions import InvalidTag
 
 from model.commands import Add, Resync, TrackerState
-from model.contract import CHAINS, GAPS, HEADER_SIZE, HOLES, MAX_RECORD, OPEN_RECORDS, TAG_SIZE, RxPolicy, Status
+from model.contract import CHAINS, GAPS, HEADER_SIZE, HOLES, MAX_RECORD, OPEN_RECORDS, REACH, TAG_SIZE, RxPolicy, Status
 from model.record import RecordCipher
 from model.tracker import Taken, seq_diff
 
@@ -53,9 +53,8 @@ class _Header:
             self.data.setdefault(n, byte)
 
     def agrees(self, seq: int, payload: bytes) -> bool:
-        """Whether the packet says the same of the header's first five bytes."""
-        pairs = self.overlap(seq, payload)
-        return all(self.data.get(n, byte) == byte for n, byte in pairs if n < HEADER_SIZE)
+        """Whether the packet says the same of the header's bytes, as far as they are known."""
+        return all(self.data.get(n, byte) == byte for n, byte in self.overlap(seq, payload))
 
 
 class _Record:
@@ -140,8 +139,10 @@ class LossConnection:
         self._full = policy is RxPolicy.FULL
         self._largest = HEADER_SIZE + self._cipher.limits[1]
         self.seen = add.start_seq & _SEQ
+        self._floor = self.seen  # acknowledged by the host
         self._marked = self.seen
-        self._closed: Status | None = None
+        self._conflict = False
+        self._closed = False  # a tag was wrong
         self._blind = False
         self._number = add.record_number
         self._head = self._header(add.start_seq)
@@ -168,6 +169,8 @@ class LossConnection:
         )
 
     def acknowledge(self, ack: int) -> None:
+        if seq_diff(ack, self._floor) > 0 and seq_diff(ack, self.seen) <= 0:
+            self._floor = ack
         for records in (self._records, *(c.records for c in self._chains)):
             records[:] = [r for r in records if seq_diff(r.end, ack) > 0]
         self._gaps = [g for g in self._gaps if not g.header.complete or seq_diff(g.target, ack) > 0]
@@ -175,7 +178,7 @@ class LossConnection:
     def resync(self, command: Resync) -> bool:
         """Whether the command was obeyed; False: IGNORED."""
         in_sync = not self._blind and seq_diff(self.seen, self._head.place + self._head.lead) <= 0
-        if in_sync or self._closed is Status.CONFLICT:
+        if in_sync or self._conflict:
             return False
         chain = next((c for c in self._chains if c.count and c.start == command.seq), None)
         if chain is None and seq_diff(command.seq, self.seen) < 0:
@@ -225,42 +228,56 @@ class LossConnection:
 
     # --- packets -----------------------------------------------------------------------------------
     def take_in(self, seq: int, payload: bytes) -> Taken:
-        if self._closed is Status.CONFLICT:
+        if self._conflict:
             return Taken(Status.CONFLICT)
         end = (seq + len(payload)) & _SEQ
+        if not 0 < (end - self._floor) & _SEQ < REACH:
+            return Taken(Status.RETRANSMISSION)  # acknowledged, or where no window reaches
+        fresh = seq_diff(seq, self._floor) >= 0 and self._untouched(seq, end)
+        taken = self._track(seq, payload, end, fresh)
+        if self._conflict:
+            return Taken(Status.CONFLICT)
+        if self._closed and not fresh:
+            # the header of a record whose tag failed is not kept: who knows whether this contradicts it
+            return Taken(Status.CONFLICT)
+        if taken.status is Status.AUTH_FAILED and not self._closed:
+            self._closed = True
+        elif taken.status in (Status.DECRYPTED, Status.AUTH_FAILED) and self._closed:
+            return taken._replace(status=Status.CLOSED, payload=None)
+        return taken
+
+    def _track(self, seq: int, payload: bytes, end: int, fresh: bool) -> Taken:
         top = seq_diff(seq, self.seen) >= 0
         follows = seq == self.seen
-        fresh = self._untouched(seq, end)
-        if not fresh:
-            against = self._contradicted(seq, payload)
-            if against is not None:
-                self._pass(seq, end)
-                return Taken(against)
-        walk = self._walk(seq, payload, end, fresh, top)
+        against = None if fresh else self._contradicted(seq, payload)
+        walk = self._walk(seq, payload, end, fresh, top) if against is None else _Walk(stop=against)
+        beyond = walk.stop in (Status.WAIT, Status.OUT_OF_SYNC)
+        scan = beyond and fresh and top and (self._full or self._blind)
+        if not scan:
+            self._overlook(end)
         self._pass(seq, end)
-        if walk.stop is not None:
-            if walk.stop is Status.WAIT and fresh and not top and self._full:
-                self._prepend(seq, payload)
-            beyond = walk.stop in (Status.WAIT, Status.OUT_OF_SYNC)
-            if beyond and fresh and top and (self._full or self._blind):
-                return self._gated(self._scan(seq, payload, end, follows, walk.stop), end)
-            return Taken(walk.stop)
-        return self._gated(self._verdict(payload, walk), end, partial=self._partial(walk))
-
-    def _gated(self, taken: Taken, end: int, partial: bool = False) -> Taken:
-        """A failed tag closes the connection: nothing of it is marked any more.
-
-        The tracker does not know of the tag: what it would have marked counts as marked.
-        """
-        if taken.status not in (Status.DECRYPTED, Status.AUTH_FAILED):
-            return taken
-        if seq_diff(end, self._marked) > 0 and not partial:
+        if walk.stop is Status.WAIT and fresh and not top and self._full:
+            self._prepend(seq, payload)
+        if scan and walk.stop:
+            taken = self._scan(seq, payload, end, follows, walk.stop)
+        else:
+            taken = self._verdict(payload, walk)
+        if taken.status is Status.DECRYPTED and seq_diff(end, self._marked) > 0:
             self._marked = end
-        if self._closed is not None:
-            return taken._replace(status=Status.CLOSED, payload=None)
-        if taken.status is Status.AUTH_FAILED:
-            self._closed = Status.CLOSED
+        # whatever the packet's status, a record that ends in it is judged: its header is not kept any more
+        if not all(self._authentic(record) for record in walk.complete):
+            return taken._replace(status=Status.AUTH_FAILED, payload=None)
         return taken
+
+    def _overlook(self, end: int) -> None:
+        """A packet that is not searched ends here: bytes behind `seen` in it are in no chain's sight."""
+        if seq_diff(end, self.seen) <= 0:
+            return
+        self._tail = b""
+        if self._tracking:
+            head = self._chains[-1].head
+            if seq_diff(end, head.place + head.lead) > 0:
+                self._drop(len(self._chains) - 1)
 
     def _contradicted(self, seq: int, payload: bytes) -> Status | None:
         """The status of a packet that says something else about a header than is known of it."""
@@ -273,9 +290,12 @@ class LossConnection:
         kept = [r.header for r in self._records] + [g.header for g in self._gaps] + [self._head]
         against = [h for h in kept if not h.agrees(seq, payload)]
         if any(seq_diff(self._marked, h.place) > 0 for h in against):
-            self._closed = Status.CONFLICT
+            self._conflict = True
             return Status.CONFLICT
         if against:
+            # nothing hangs on what lies behind the last marked packet
+            self._records = [r for r in self._records if seq_diff(self._marked, r.start) > 0]
+            self._gaps = [g for g in self._gaps if seq_diff(self._marked, g.header.place) > 0]
             self._blind = True
             return Status.OUT_OF_SYNC
         return None
@@ -325,9 +345,12 @@ class LossConnection:
         opened = self._cipher.open(header.text, gap.number)
         record = _Record(header, gap.number, *opened, raw=True) if opened else None
         if record is None or record.end != gap.target:
-            self._closed = walk.stop = Status.CONFLICT
+            self._conflict = True
+            walk.stop = Status.CONFLICT
             return
         at = seq_diff(record.body, seq)
+        # all of it in this packet: nothing of it has to pass raw, so it must be judged
+        record.raw = walk.stop is not None or at + record.size > len(payload)
         if 0 <= at < len(payload):
             self._count(walk, _Portion(record, 0, at, min(len(payload) - at, record.size)), payload)
 
@@ -390,21 +413,17 @@ class LossConnection:
         record.parts[start] = payload[at : at + length]
         record.missing -= length
         if record.missing == 0:
-            self._records.remove(record)
+            self._records = [r for r in self._records if r is not record]
             walk.complete.append(record)
 
     def _verdict(self, payload: bytes, walk: _Walk) -> Taken:
+        if walk.stop is not None:
+            return Taken(walk.stop)
         if not walk.headers and all(p.record.raw for p in walk.portions):
             return Taken(Status.GAP)
-        if not all(self._authentic(record) for record in walk.complete):
-            return Taken(Status.AUTH_FAILED)
-        if self._partial(walk):
+        if walk.partial or (not self._full and any(p.record.raw for p in walk.portions)):
             return Taken(Status.GAP)
         return Taken(Status.DECRYPTED, self._decrypted(payload, walk.portions))
-
-    def _partial(self, walk: _Walk) -> bool:
-        """Some of the packet's bytes are raw, whatever its tags say."""
-        return walk.partial or (not self._full and any(p.record.raw for p in walk.portions))
 
     def _authentic(self, record: _Record) -> bool:
         try:
@@ -478,7 +497,7 @@ class LossConnection:
     def _prepend(self, seq: int, payload: bytes) -> None:
         """A late packet beyond the frontier: the first thing in it that looks like the header in front of a chain."""
         low, high = self._cipher.limits
-        for at in range(len(payload) - HEADER_SIZE + 1):
+        for at in range(len(payload) - self._cipher.header_size + 1):
             length = payload[at + 3] << 8 | payload[at + 4]
             if payload[at : at + 3] != _PATTERN or not low <= length <= high:
                 continue
@@ -604,7 +623,7 @@ class LossConnection:
         marked = not done and portions[0].at == 0
         for record in chain.records:
             if record not in complete:
-                record.raw = not (marked and record is chain.records[-1] and record.parts.keys() == {0})
+                record.raw = not (marked and record is chain.records[-1] and record.parts.keys() <= {0})
                 self._records.append(record)
         if not marked:
             return taken._replace(proven=True)

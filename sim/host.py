@@ -37,13 +37,18 @@ class Socket:
     final_state: TrackerState | None = None
     """What the device said of the stream when the socket was closed."""
     closed: bool = False
+    aborted: str | None = None
+    """The errno the driver ended it with."""
     sk: Sock = field(init=False)
     early: list[tuple[int, bytes, bool]] = field(default_factory=list)
     """Segments from before the keys were in: sequence number, payload, FIN."""
 
     def __post_init__(self) -> None:
-        self.sk = Sock(self.connection.peer, self.connection.host)
+        self.sk = Sock(self.connection.peer, self.connection.host, abort=self._abort)
         self.reason = self.connection.reason
+
+    def _abort(self, error: int) -> None:
+        self.aborted = errno.errorcode[error]
 
     @property
     def read(self) -> bool:
@@ -58,7 +63,10 @@ class Socket:
     def answer(self) -> tuple[object, ...]:
         """What an application sees: the same in every pass, or something is wrong."""
         r = self.receiver
-        return () if r is None else (r.application.size, r.application.sha256, r.control, r.error, r.reason)
+        if r is None:
+            return ()
+        error, reason = (self.aborted, "aborted by the driver") if self.aborted else (r.error, r.reason)
+        return r.application.size, r.application.sha256, r.control, error, reason
 
 
 class Host:
@@ -98,6 +106,8 @@ class Host:
                 received = self._netdev.receive(packet.frame)
             segment, owner = self._followed.segments[index], self._followed.owners[index]
             if segment is not None and owner is not None and not segment.flags & (SYN | RST):
+                if self.sockets[owner].aborted:
+                    self._close(self.sockets[owner])
                 self._deliver(self.sockets[owner], segment, received)
         elif self._netdev is not None:
             segment, owner = self._followed.segments[index], self._followed.owners[index]

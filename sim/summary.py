@@ -57,7 +57,7 @@ def summarize(outcome: Outcome) -> dict[str, Any]:
 
 
 def _connection(outcome: Outcome, socket: Socket) -> dict[str, Any]:
-    connection, receiver = socket.connection, socket.receiver
+    connection = socket.connection
     tx = outcome.tx.sockets[connection] if outcome.tx else None
     tx_reason = "" if tx is None or tx.offloaded else tx.reason
     offloaded, reason = socket.offloaded, "" if socket.offloaded else socket.reason
@@ -73,12 +73,19 @@ def _connection(outcome: Outcome, socket: Socket) -> dict[str, Any]:
         "reason": reason,
         "tx_offloaded": tx.offloaded if tx else None,
         "tx_reason": tx_reason,
-        "error": f"{receiver.error}: {receiver.reason}" if receiver and receiver.error else "",
+        "error": _error(socket),
         "note": note(socket) if outcome.receives else "",
         "resync": asdict(socket.resync) if outcome.receives else None,
         "rx": _rx(socket) if outcome.receives else None,
         "tx": _tx(outcome, tx) if tx else None,
     }
+
+
+def _error(socket: Socket) -> str:
+    if socket.aborted:
+        return f"{socket.aborted}: segments contradict each other, and the device had trusted one of them"
+    receiver = socket.receiver
+    return f"{receiver.error}: {receiver.reason}" if receiver and receiver.error else ""
 
 
 def _rx(socket: Socket) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Points of the adversarial list (reference, section 8) that concern receiving and are not tested by name elsewhere.
 
 Elsewhere: 2, 10, 12 to 19, 37, 38 in test_tracker.py; 6 to 9, 18, 30, 32 in test_tracker.py and test_ktls.py; 16 and 20
-in test_frame.py; 39 to 41 and 62 in test_device.py; 63 in test_tcp.py.
+in test_frame.py; 39 to 41 and 62 in test_device.py; 63 in test_tcp.py; attacks in test_trust.py.
 """
 
 import pytest
@@ -236,19 +236,3 @@ def test_42_retransmitted_parts(version: int, what: str):
     assert rig.state == before
     assert rig.segment(size + 50, 2 * size) is Status.DECRYPTED
     rig.expect_everything()
-
-
-@pytest.mark.xfail(strict=True, reason="the trust rules of the design's section 3 are not in the contract yet")
-def test_replay_behind_a_forged_header():
-    """The published rules' weakness: a header that lies about the length, in a segment TCP refuses."""
-    stream = Stream(seed=50)
-    stream.bulk([78] * 4)
-    rig = Rig(stream)
-    wire = stream.wire
-    forged = wire[:3] + (195).to_bytes(2, "big") + wire[5:100]  # claims both records
-    assert rig.device.receive(stream.frame(1000, forged)).descriptor.decrypted
-    rig.segment(0, 100)  # raw: a retransmission to the device
-    rig.receive(stream.frame(1200, wire[100:200]))  # record 1 in record 2's place verifies as record 1
-    rig.segment(100, 200)
-    assert rig.sw.error == "EBADMSG"
-    rig.check()
