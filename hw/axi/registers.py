@@ -1,0 +1,217 @@
+"""The registers of one direction: identity, command and response windows, the READ space."""
+
+from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw import layouts
+from hw.axi.lite import RegisterBus
+from hw.config import Config
+from model.contract import CONTRACT_VERSION, IDENTIFICATION, Opcode, Result
+from model.registers import (
+    ANSWER,
+    COMMAND,
+    DOORBELL,
+    IDENTITY,
+    POP,
+    READ_WINDOW,
+    READ_WINDOW_WORDS,
+    REGISTER_MAP_VERSION,
+    STATUS,
+    Access,
+    Answer,
+    Direction,
+)
+
+
+def _flat(layout, prefix: str = "") -> dict[str, int]:
+    """Widths of a layout's innermost fields by dotted name."""
+    widths = {}
+    for name, field in layout:
+        if isinstance(field.shape, type(layout)):
+            widths |= _flat(field.shape, f"{prefix}{name}.")
+        else:
+            widths[prefix + name] = field.width
+    return widths
+
+
+def check_table(table, layout, *, besides: tuple[str, ...] = ()) -> None:
+    """Raise unless layout and table have the same members, and each register is wide enough for its own."""
+    widths = {name: width for name, width in _flat(layout).items() if name not in besides}
+    registers = {register.member: register for register in table}
+    if widths.keys() != registers.keys():
+        odd = ", ".join(sorted(widths.keys() ^ registers.keys()))
+        raise ValueError(f"model/registers.py and hw/layouts.py do not agree on: {odd}")
+    for name, width in widths.items():
+        if width > 32 * registers[name].words:
+            raise ValueError(f"register {registers[name].name} has no room for the {width} bits of {name}")
+
+
+class Registers(wiring.Component):
+    """A block of registers (docs/registers.md) and the command streams behind it.
+
+    Contract: writes and reads are answered in the same cycle, but for a read of the READ window, which waits for the
+    device's answer to READ, and writes that come meanwhile. Keys can be read at no address; they are erased
+    when the device has taken the command.
+
+    Parameters
+    ----------
+    config : Config
+    direction : Direction
+    distance : int
+        To the next block, bytes; 0: none.
+
+    Members
+    -------
+    bus : In(RegisterBus)
+    commands : Out(stream.Signature(layouts.command))
+    responses : In(stream.Signature(layouts.response))
+    """
+
+    def __init__(self, config: Config, direction: Direction, *, distance: int = 0):
+        self._direction = direction
+        self._distance = distance
+        check_table(COMMAND, layouts.command(config), besides=("opcode",))
+        check_table(ANSWER, layouts.response())
+        super().__init__({
+            "bus": In(RegisterBus()),
+            "commands": Out(stream.Signature(layouts.command(config))),
+            "responses": In(stream.Signature(layouts.response())),
+        })  # fmt: skip
+
+    def elaborate(self, platform):
+        m = Module()
+        bus, commands, responses = self.bus, self.commands, self.responses
+
+        offered = Signal()  # the device has not taken the command
+        awaited = Signal()  # it has not answered
+        busy = Signal()
+        reading = Signal()  # the command is a READ of the READ window
+        answered = Signal()  # `response` holds what was answered
+        response = Signal(layouts.response())
+        opcode = Signal(8)
+        word = Signal(range(READ_WINDOW_WORDS))
+        high = Signal(32)  # upper half of the word of the READ space that was read last
+        fire = Signal()
+        window = {r.member: Signal(len(Value.cast(commands.p[r.member])), name=r.member) for r in COMMAND}
+
+        m.d.comb += [
+            busy.eq(offered | awaited),
+            commands.valid.eq(offered),
+            responses.ready.eq(awaited),
+            commands.p.opcode.eq(Mux(reading, Opcode.READ, opcode)),
+        ]
+        for register in COMMAND:
+            value = window[register.member]
+            if register.member == "address":
+                value = Mux(reading, word, value)
+            m.d.comb += commands.p[register.member].eq(value)
+
+        with m.If(commands.valid & commands.ready):
+            m.d.sync += offered.eq(0)
+            with m.If(~reading):
+                m.d.sync += [window[r.member].eq(0) for r in COMMAND if r.secret]
+        with m.If(responses.valid & responses.ready):
+            m.d.sync += awaited.eq(0)
+            with m.If(reading):
+                m.d.sync += high.eq(responses.p.value[32:])
+            with m.Else():
+                m.d.sync += [response.eq(responses.p), answered.eq(1)]
+        with m.If(reading & ~busy):
+            m.d.sync += reading.eq(0)
+
+        # --- writes
+        strobe = bus.write_strobe
+        with m.If(bus.write & ~reading):
+            m.d.comb += bus.write_done.eq(1)
+            with m.Switch(bus.write_address[2:]):
+                for register in (*IDENTITY, STATUS, *ANSWER):
+                    with m.Case(*_words(register)):
+                        m.d.comb += bus.write_answer.eq(Answer.SLVERR)
+                with m.Case(*range(READ_WINDOW // 4, READ_WINDOW // 4 + 2 * READ_WINDOW_WORDS)):
+                    m.d.comb += bus.write_answer.eq(Answer.SLVERR)
+                for register in COMMAND:
+                    value = window[register.member]
+                    for k, address in enumerate(_words(register)):
+                        with m.Case(address):
+                            with m.If(busy):
+                                m.d.comb += bus.write_answer.eq(Answer.SLVERR)
+                            for lane in range(4):
+                                part = value[32 * k + 8 * lane : 32 * k + 8 * lane + 8]
+                                if len(part):
+                                    with m.If(~busy & strobe[lane]):
+                                        m.d.sync += part.eq(bus.write_data[8 * lane : 8 * lane + 8])
+                with m.Case(*_words(DOORBELL)):
+                    with m.If(busy | answered):
+                        m.d.comb += bus.write_answer.eq(Answer.SLVERR)
+                    with m.Elif(strobe[0]):
+                        m.d.comb += fire.eq(1)
+                        m.d.sync += [opcode.eq(bus.write_data[:8]), offered.eq(1), awaited.eq(1)]
+                with m.Case(*_words(POP)):
+                    with m.If(~answered):
+                        m.d.comb += bus.write_answer.eq(Answer.SLVERR)
+                    with m.Elif(strobe[0]):
+                        m.d.sync += answered.eq(0)
+                with m.Default():
+                    m.d.comb += bus.write_answer.eq(Answer.DECERR)
+
+        # --- reads
+        constants = {
+            "IDENTIFICATION": IDENTIFICATION,
+            "VERSION": REGISTER_MAP_VERSION,
+            "CONTRACT": CONTRACT_VERSION,
+            "DIRECTION": self._direction,
+            "NEXT": self._distance,
+        }
+        m.d.comb += bus.read_done.eq(1)
+        with m.Switch(bus.read_address[2:]):
+            for register in IDENTITY:
+                with m.Case(*_words(register)):
+                    m.d.comb += bus.read_data.eq(constants[register.name])
+            with m.Case(*_words(STATUS)):
+                m.d.comb += bus.read_data.eq((busy & ~reading) | answered << 1)
+            with m.Case(*_words(DOORBELL), *_words(POP)):
+                pass
+            for register in (*COMMAND, *ANSWER):
+                for k, address in enumerate(_words(register)):
+                    with m.Case(address):
+                        if register.access is Access.BOTH:
+                            m.d.comb += bus.read_data.eq(window[register.member][32 * k : 32 * k + 32])
+                        elif register.access is Access.READ:
+                            with m.If(answered):
+                                m.d.comb += bus.read_data.eq(_member(response, register.member)[32 * k : 32 * k + 32])
+            with m.Case(*range(READ_WINDOW // 4, READ_WINDOW // 4 + 2 * READ_WINDOW_WORDS, 2)):
+                with m.If(reading & awaited):
+                    ok = responses.p.result == Result.OK
+                    m.d.comb += [
+                        bus.read_done.eq(bus.read & responses.valid),
+                        bus.read_data.eq(Mux(ok, responses.p.value[:32], 0)),
+                        bus.read_answer.eq(Mux(ok, Answer.OKAY, Answer.SLVERR)),
+                    ]
+                with m.Elif(~reading & (busy | answered)):
+                    m.d.comb += bus.read_answer.eq(Answer.SLVERR)
+                with m.Else():
+                    m.d.comb += bus.read_done.eq(0)
+                    with m.If(bus.read & ~reading & ~fire):
+                        m.d.sync += [
+                            word.eq(bus.read_address[3:]),  # the window stands at a multiple of its size
+                            offered.eq(1),
+                            awaited.eq(1),
+                            reading.eq(1),
+                        ]
+            with m.Case(*range(READ_WINDOW // 4 + 1, READ_WINDOW // 4 + 2 * READ_WINDOW_WORDS, 2)):
+                m.d.comb += bus.read_data.eq(high)
+            with m.Default():
+                m.d.comb += bus.read_answer.eq(Answer.DECERR)
+        return m
+
+
+def _words(register) -> range:
+    """Word addresses of a register in its block."""
+    return range(register.offset // 4, register.end // 4)
+
+
+def _member(view, path: str) -> Value:
+    for name in path.split("."):
+        view = view[name]
+    return Value.cast(view)
