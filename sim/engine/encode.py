@@ -7,71 +7,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from driver.fields import command_fields, response_from_fields
 from hw import layouts, tx_layouts
 from hw.config import Config
-from model.commands import (
-    Ack,
-    Add,
-    Command,
-    Delete,
-    Descriptor,
-    Query,
-    Read,
-    Response,
-    Resync,
-    Seed,
-    TrackerState,
-)
-from model.contract import Checksum, Opcode, Result, Status, TxStatus
+from model.commands import Command, Descriptor, Response
+from model.contract import Checksum, Status, TxStatus
 from model.tx_commands import TxRequest
 from sim.engine.bench import SimulationError, Words, from_words, to_words
-
-
-def _bytes(text: bytes) -> int:
-    return int.from_bytes(text, "little")
-
-
-def _address(text: bytes) -> int:
-    if len(text) not in (4, 16):
-        raise ValueError(f"an address has 4 or 16 bytes, not {len(text)}")
-    return _bytes(text.rjust(16, b"\0"))
-
-
-def command_fields(command: Command) -> dict[str, int]:
-    """Fields of `layouts.command` that are not zero."""
-    match command:
-        case Add(t, version, key, salt, iv, record_number, start_seq):
-            if len(t.remote_address) != len(t.local_address):
-                raise ValueError("remote and local address are of different families")
-            nonce = salt + (iv if version == 0x0304 else bytes(8))
-            if len(nonce) != 12:
-                raise ValueError(f"salt and iv have {len(salt)} and {len(iv)} bytes; must be 4 and 8")
-            return {
-                "opcode": Opcode.ADD,
-                "ipv6": len(t.remote_address) == 16,
-                "remote_address": _address(t.remote_address),
-                "local_address": _address(t.local_address),
-                "remote_port": t.remote_port,
-                "local_port": t.local_port,
-                "version": version,
-                "key_bytes": len(key),
-                "key": _bytes(key[:32]),
-                "iv": _bytes(nonce),
-                "record_number": record_number,
-                "seq": start_seq,
-            }
-        case Delete(handle):
-            return {"opcode": Opcode.DEL, "handle": handle}
-        case Resync(handle, seq, record_number):
-            return {"opcode": Opcode.RESYNC, "handle": handle, "seq": seq, "record_number": record_number}
-        case Query(handle):
-            return {"opcode": Opcode.QUERY, "handle": handle}
-        case Read(address):
-            return {"opcode": Opcode.READ, "address": address}
-        case Ack(handle, seq):
-            return {"opcode": Opcode.ACK, "handle": handle, "seq": seq}
-        case Seed(key):
-            return {"opcode": Opcode.SEED, "hash_key": key}
 
 
 def _pack(layout: Any, fields: dict[str, int]) -> int:
@@ -104,12 +46,8 @@ def decode_responses(items: Words, commands: Sequence[Command]) -> list[Response
     responses: list[Response] = []
     for value, command in zip(from_words(items), commands, strict=False):
         fields = _unpack(layout, value)
-        result = Result(fields["result"])
-        state = None
-        if isinstance(command, Query) and result is Result.OK:
-            raw = fields["state"]
-            state = TrackerState(**{**raw, "out_of_sync": bool(raw["out_of_sync"]), "skipping": bool(raw["skipping"])})
-        responses.append(Response(result, fields["handle"], fields["value"], state))
+        state = {f"state.{name}": number for name, number in fields.pop("state").items()}
+        responses.append(response_from_fields(command, {**fields, **state}))
     return responses
 
 
@@ -157,7 +95,7 @@ def request_fields(request: TxRequest) -> dict[str, int]:
         "segment_size": request.segment_size,
         "record_seq": request.record_seq,
         "record_number": request.record_number,
-        "header": _bytes(request.header),
+        "header": int.from_bytes(request.header, "little"),
     }
 
 
