@@ -179,6 +179,8 @@ class KtlsReceiver:
     records : list of RecordLog
     error, reason : str or None, str
         What stopped the receive side: errno name and the place in words. Nothing is read behind it.
+    ack_seq : int
+        The next byte that TCP wants.
     eof : bool
         The peer's FIN is reached (a record cut by it stays unread).
     statistics : dict of str to int
@@ -214,6 +216,11 @@ class KtlsReceiver:
     @property
     def eof(self) -> bool:
         return self._tcp.eof
+
+    @property
+    def ack_seq(self) -> int:
+        """The next byte that TCP wants: what it acknowledges."""
+        return self._tcp.next_seq
 
     def segment(
         self,

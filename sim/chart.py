@@ -22,6 +22,7 @@ CHART_STYLE = """
 .chart .published { stroke: #8a6fb0; } .chart .kernel { stroke: #4b7fd1; } .chart .full { stroke: #3fa34d; }
 .chart circle.published { fill: #8a6fb0; } .chart circle.kernel { fill: #4b7fd1; } .chart circle.full { fill: #3fa34d; }
 .chart .device { fill: #d3262f; } .chart text.device { text-anchor: start; font-size: 11px; }
+.chart text.device { paint-order: stroke; stroke: #fff; stroke-width: 4px; }
 """
 
 

@@ -218,6 +218,13 @@ def _add_loss(bench: argparse.ArgumentParser) -> None:
         "--resync", choices=("sync", "async"), default="sync", help="how requests go to the stack (default sync)"
     )
     loss.add_argument("--report", metavar="DIR", type=Path, help="write DIR/index.html and the chart DIR/loss.svg")
+    loss.add_argument(
+        "--figures",
+        metavar="DIR",
+        type=Path,
+        help="measure nothing; write the kernel document's two figures of reordering, as they come out with policies "
+        "kernel and full: DIR/reorder-good.svg, DIR/reorder-bad.svg",
+    )
 
 
 def _points(text: str) -> tuple[float, ...]:
@@ -429,6 +436,12 @@ def run_generate(args: argparse.Namespace) -> int:
 
 
 def run_loss(args: argparse.Namespace) -> int:
+    if args.figures:
+        from sim.figures import write_figures
+
+        for path in write_figures(args.figures):
+            print(path)
+        return EQUAL
     from sim.bench_loss import POINTS, PUBLISHED, means, measure, recorded
     from sim.console import progress_bars, show_loss
     from sim.loss_report import write_loss_report

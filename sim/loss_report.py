@@ -6,6 +6,7 @@ from pathlib import Path
 
 from sim.bench_loss import HANDLINGS, POLICIES, PUBLISHED, Mean, Measured
 from sim.chart import chart
+from sim.figures import FIGURES, draw
 from sim.report import STYLE
 
 TOLD = {"loss": "lost", "reorder": "late"}
@@ -41,6 +42,11 @@ def _page(measured: Sequence[Measured], means: Sequence[Mean], how: str, drawn: 
             f'<div class="scroll">{drawn}</div>',
             '<p class="soft">Points: all records of all sessions; bars: the least and the most of one session. '
             f"Published for ConnectX-6 Dx with 16 KB records: {escape(points)} (ASPLOS 2021, section 6.4).</p>",
+            "<h2>One segment late</h2>",
+            "<p>The two figures of the kernel document: green segments came up decrypted, blue ones as on the wire, at "
+            "red marks a record begins; segment 2 arrives behind segment 5. The strip below is green where the record "
+            "was offloaded, orange where mixed, blue where in software.</p>",
+            *(f'<div class="scroll">{draw(wanted)}</div>' for wanted in FIGURES),
             "<h2>Shares of the records, %</h2>",
             _means(means),
             "<h2>Sessions</h2>",

@@ -17,6 +17,7 @@ OVERVIEW_HEIGHT = 150
 MAX_LATE_LANES = 6
 SEGMENTS_PER_BAND = 24
 LABEL_WIDTH = 22
+TITLE = 26
 MAX_BANDS = 120
 MAX_OVERVIEW = 6000
 
@@ -122,6 +123,26 @@ def _band_size(placed: list[Box]) -> int:
 
 
 def _band(start: int, size: int, members: list[Box], records: Strips) -> str:
+    height, body = _stretch(start, size, members, records)
+    return f'<div class="band"><span>{_place(start)}</span>{_svg(height, body, "band")}</div>'
+
+
+def figure(rows: list[tuple[str, list[Box], Strips]], style: str) -> str:
+    """Short streams one below the other, each under its title, as a picture that stands alone."""
+    body = [f"<style>{style}</style>"]
+    y = 0
+    for title, placed, records in rows:
+        size = max(max(p.end for p in placed), records.end)
+        height, drawn = _stretch(0, size, placed, records)
+        y += TITLE
+        body.append(f'<text class="title" x="0" y="{y - 8}">{escape(title)}</text>')
+        body.append(f'<g transform="translate(0 {y})">{"".join(drawn)}</g>')
+        y += round(height) + TITLE // 2
+    return _svg(y, [f'<rect class="paper" width="{WIDTH}" height="{y}"/>', *body], "figure")
+
+
+def _stretch(start: int, size: int, members: list[Box], records: Strips) -> tuple[float, list[str]]:
+    """Packets and records with bytes in [start, start + size): height and what is drawn."""
     scale = WIDTH / size
     lanes: list[int] = []
     body: list[str] = []
@@ -153,7 +174,7 @@ def _band(start: int, size: int, members: list[Box], records: Strips) -> str:
             body.append(_rect((left - start) * scale, bottom, width, STRIP, record.kind, escape(record.title)))
     marks = "".join(f"M{(s - start) * scale:.1f} 0v{bottom + STRIP}" for s in records.beginning(start, start + size))
     body.append(f'<path class="start" d="{marks}"/>')
-    return f'<div class="band"><span>{_place(start)}</span>{_svg(bottom + STRIP, body, "band")}</div>'
+    return bottom + STRIP, body
 
 
 def _place(at: int) -> str:
