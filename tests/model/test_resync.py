@@ -7,7 +7,7 @@ import errno
 
 import pytest
 
-from driver.netdev import Direction, ResyncMode
+from driver.netdev import Direction, NetDevice, ResyncMode
 from driver.resync import PATIENCE
 from model import ktls
 from model.commands import Resync
@@ -350,6 +350,62 @@ def test_29_hints_in_the_past_the_present_and_the_future(version: int, policy: R
     assert set(statuses[there + 2 :]) == {Status.DECRYPTED}
     rig.all(frames[1 : HOLE.stop])
     rig.expect_everything()
+
+
+# --- 30 resync storm -----------------------------------------------------------------------------------
+STORM = [
+    pytest.param(policy, mode, marks=() if default else pytest.mark.slow)
+    for policy, mode, default in (
+        (RxPolicy.KERNEL, ResyncMode.SYNC, True),
+        (RxPolicy.KERNEL, ResyncMode.ASYNC, False),
+        (RxPolicy.FULL, ResyncMode.SYNC, False),
+        (RxPolicy.FULL, ResyncMode.ASYNC, False),
+        (RxPolicy.PUBLISHED, ResyncMode.SYNC, False),
+    )
+]
+
+
+@pytest.mark.parametrize("policy, mode", STORM)
+def test_30_every_connection_loses_sync_in_one_burst(policy: RxPolicy, mode: ResyncMode):
+    """256 connections lose a record and more of each at the same time; what is lost comes late, for all in turn.
+
+    The device holds no queue of requests: one travels with the packet that bears the header, and a connection asks
+    again only when its chain has broken or is full.
+    """
+    count, hole, beyond = 256, 12, 5
+    netdev = NetDevice(GoldenDevice(count, policy=policy), resync_mode=mode)
+    rigs: list[NetRig] = []
+    frames: list[list[bytes]] = []
+    for n in range(count):
+        stream = Stream((TLS12, TLS13)[n % 2], seed=1000 + n, start_seq=2**32 - 200 * n)
+        stream.bulk([3000] * 4 + [1300 + n] * 19)
+        rigs.append(NetRig(stream, netdev=netdev))
+        frames.append(frames_of(stream, 1448))
+    order = [
+        0,
+        *range(1 + hole, 1 + hole + beyond),
+        *range(1, 1 + hole),
+        *range(1 + hole + beyond, max(map(len, frames))),
+    ]
+    for at in order:
+        for rig, of in zip(rigs, frames, strict=True):
+            if at < len(of):
+                rig.receive(of[at])
+        if at == hole + beyond:
+            lost = [rig.deliveries[-1].descriptor.status for rig in rigs]
+            assert set(lost) <= {Status.OUT_OF_SYNC, Status.WAIT}
+    searches = policy is not RxPolicy.PUBLISHED
+    counters = netdev.counters
+    for rig in rigs:
+        assert len(rig.deliveries) == len(rig.sent) and rig.deliveries[-1].descriptor.decrypted
+        assert len(rig.requests) == searches
+        assert len(rig.told) <= (1 if searches else 6)
+        rig.expect_everything()
+    assert counters.resync_req_pkt == count * searches == sum(rig.resyncs.requests for rig in rigs)
+    assert counters.resync_req_start == counters.resync_req_end + counters.resync_req_skip
+    assert counters.resync_req_start == count * (searches and mode is ResyncMode.ASYNC)
+    if policy is not RxPolicy.FULL:  # whose late packets bring it back
+        assert counters.resync_res_ok == count == sum(rig.resyncs.confirmed for rig in rigs)
 
 
 # --- 31 the asynchronous log ---------------------------------------------------------------------------
