@@ -620,7 +620,11 @@ class LossConnection:
         self._chains = []
         self._restart()
         done = portions[-1].at + portions[-1].length == len(payload) and portions[-1].record in complete
-        marked = not done and portions[0].at == 0
+        # a header of an earlier packet may have got its number from another guess
+        first = portions[0].record
+        place = chain.count - len(chain.records) + chain.records.index(first)
+        guessed = first.number == (links[-1].number + 1 + place) & _NUMBER
+        marked = not done and portions[0].at == 0 and guessed
         for record in chain.records:
             if record not in complete:
                 record.raw = not (marked and record is chain.records[-1] and record.parts.keys() <= {0})

@@ -208,3 +208,13 @@ def test_contradicted_header_that_nothing_was_marked_on(policy: RxPolicy):
     rig.wire(100, 180)
     rig.wire(190, 200)
     rig.judge()
+
+
+def test_number_guessed_before_the_frontier_moved():
+    """No attack: a chain's first record, counted from where the frontier was then, is not marked under that number."""
+    stream = Stream(seed=5)
+    stream.bulk([178, 278, 178, 78, 178])
+    rig = TrustRig(stream, FULL)
+    for start, end in ((400, 600), (0, 200), (615, 815), (600, 615), (200, 400), (815, 1000)):
+        rig.wire(start, end)
+    rig.honest()
