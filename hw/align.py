@@ -253,6 +253,7 @@ class Align(wiring.Component):
             item.store.eq(work.store),
             item.proof.eq(work.proof),
             item.mark.eq(work.mark),
+            item.repeated.eq(work.repeated),
             item.descriptor.eq(work.descriptor),
             item.payload_length.eq(work.payload_length),
         ]

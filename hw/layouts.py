@@ -125,6 +125,7 @@ def work(config: Config):
         "keep_sum": 1,  # the last fragment's record goes on in a later frame: keep its sum
         "proof": 1,  # answer on `proofs` whether all records that ended in the frame are authentic
         "mark": 1,  # with `proof`: the frame is DECRYPTED if they are
+        "repeated": 1,  # bytes of it have passed before
         "payload_length": OFFSET_BITS,
     })  # fmt: skip
 
@@ -182,6 +183,7 @@ def verdict_item(config: Config):
         "keep_sum": 1,
         "proof": 1,
         "mark": 1,
+        "repeated": 1,
         "payload_length": OFFSET_BITS,
     })  # fmt: skip
 

@@ -71,6 +71,10 @@ class Verdict(wiring.Component):
         failed = Signal()
         failed_now = Signal()
         base = item.descriptor.status
+        if published:
+            judged = (base == Status.DECRYPTED) | (base == Status.GAP)
+        else:  # what ends in a frame that waits was counted on the quiet: a proof's business
+            judged = (base != Status.BAD_CHECKSUM) & (base != Status.CONFLICT) & (base != Status.WAIT)
         fails = Signal()
         proven = Signal()
         closed = Signal()
@@ -79,7 +83,7 @@ class Verdict(wiring.Component):
         done = Signal()
         m.d.comb += [
             failed_now.eq(failed | (judge & (total != 0))),
-            fails.eq(failed_now & ((base == Status.DECRYPTED) | (base == Status.GAP))),
+            fails.eq(failed_now & judged),
             proven.eq(item.proof & ~failed_now),
         ]
 
@@ -87,6 +91,9 @@ class Verdict(wiring.Component):
         m.d.comb += status.eq(base)
         with m.If(fails | (base == Status.DECRYPTED) | (proven & item.mark)):
             m.d.comb += status.eq(Mux(closed, Status.CLOSED, Mux(fails, Status.AUTH_FAILED, Status.DECRYPTED)))
+        with m.If(closed & item.repeated):
+            # The header of the record that failed is not kept: nobody can say whether the frame contradicts it.
+            m.d.comb += status.eq(Status.CONFLICT)
         m.d.comb += [
             read.addr.eq(item.index if published else Cat(item.slot, item.index)),
             write.addr.eq(address),

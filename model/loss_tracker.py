@@ -109,6 +109,11 @@ class _Chain:
     records: list[_Record] = field(default_factory=list[_Record])
     provable: bool = True
 
+    @property
+    def last(self) -> _Record | None:
+        """The record in front of `head`, unless the host has acknowledged it."""
+        return next((r for r in self.records[-1:] if r.end == self.head.place), None)
+
 
 @dataclass
 class _Walk:
@@ -162,7 +167,7 @@ class LossConnection:
             expected_seq=self._head.place,
             seen_seq=self.seen,
             record_number=self._number,
-            remaining=max(seq_diff(self._head.place, self.seen), 0),
+            remaining=min(max(seq_diff(self._head.place, self.seen), 0), 0xFFFF),
             header_count=self._head.lead,
             out_of_sync=self._blind,
             skipping=bool(self._gaps),
@@ -454,7 +459,7 @@ class LossConnection:
     def _adopt(self, number: int) -> None:
         """The first chain's first record has this number: the frontier is where the chain has come to."""
         chain = self._chains[0]
-        for record in chain.records[-1:]:
+        if record := chain.last:
             record.number = (number + chain.count - 1) & _NUMBER
             opened = self._cipher.open(record.header.text, record.number)
             assert opened
@@ -519,6 +524,7 @@ class LossConnection:
         position = seq
         request: int | None = None
         portions: list[_Portion] = []
+        spoiled = False  # a chain that had bytes of this packet was dropped
         if not follows:
             self._tail = b""
         if self._tracking:
@@ -545,8 +551,8 @@ class LossConnection:
             head = chain.head
             if seq_diff(head.place, position) > 0:
                 length = min(seq_diff(head.place, position), seq_diff(end, position))
-                if chain.records and seq_diff(position, chain.records[-1].body) >= 0:
-                    record, at = chain.records[-1], seq_diff(position, seq)
+                if record := chain.last:
+                    at = seq_diff(position, seq)
                     portions.append(_Portion(record, seq_diff(position, record.body), at, length))
                 position = (position + length) & _SEQ
                 continue
@@ -559,6 +565,7 @@ class LossConnection:
             opened = self._cipher.open(head.text, number)
             if opened is None or not self._room:
                 self._drop(len(self._chains) - 1)
+                spoiled |= bool(portions)
                 portions.clear()
                 if opened:
                     break  # no room for another header
@@ -572,7 +579,7 @@ class LossConnection:
         if not self._tracking:
             self._tail = (self._tail + payload)[-(HEADER_SIZE - 1) :]
             return Taken(status, request=request)
-        return self._prove(payload, portions, status, request)
+        return self._prove(payload, portions, Taken(status, request=request), spoiled)
 
     def _chain_free(self) -> bool:
         if len(self._chains) == CHAINS and self._blind:
@@ -591,8 +598,10 @@ class LossConnection:
                     return (base + at) & _SEQ
         return None
 
-    def _prove(self, payload: bytes, portions: list[_Portion], status: Status, request: int | None) -> Taken:
+    def _prove(self, payload: bytes, portions: list[_Portion], taken: Taken, spoiled: bool) -> Taken:
         """Count on the quiet; a whole record that is authentic under the number guessed puts the chain to work."""
+        if self._blind or not self._full:
+            return taken
         chain = self._chains[-1]
         complete: list[_Record] = []
         for record, start, at, length in portions:
@@ -600,9 +609,8 @@ class LossConnection:
             record.missing -= length
             if record.missing == 0:
                 complete.append(record)
-        taken = Taken(status, request=request)
         links = self._links()
-        if not complete or not self._provable(chain, links):
+        if not complete or spoiled or not self._provable(chain, links):
             return taken
         place = chain.count - len(chain.records) + chain.records.index(complete[0])
         if complete[0].number != (links[-1].number + 1 + place) & _NUMBER:
@@ -631,7 +639,7 @@ class LossConnection:
                 self._records.append(record)
         if not marked:
             return taken._replace(proven=True)
-        return Taken(Status.DECRYPTED, self._decrypted(payload, portions), request=request, proven=True)
+        return Taken(Status.DECRYPTED, self._decrypted(payload, portions), request=taken.request, proven=True)
 
     def _links(self) -> list[_Gap]:
         """What lies in front of the chains, if it is one record each, or full records; empty if it cannot be."""
@@ -640,6 +648,8 @@ class LossConnection:
         for chain in self._chains:
             while seq_diff(chain.start, header.place) > MAX_RECORD:
                 target = (header.place + self._largest) & _SEQ
+                if len(gaps) == GAPS:
+                    return []
                 if seq_diff(chain.start, target) % self._largest or not self._untouched(target, target + header.size):
                     return []
                 gaps.append(_Gap(header, number, target))
@@ -652,6 +662,6 @@ class LossConnection:
 
     def _provable(self, chain: _Chain, links: list[_Gap]) -> bool:
         """Whether a whole record of the chain proves it: its number is the one that follows from what is in front."""
-        if not self._full or self._blind or not chain.provable or not links:
+        if not chain.provable or not links:
             return False
         return len(self._gaps) + len(links) <= GAPS

@@ -1,0 +1,428 @@
+"""The tracker that goes on under loss: which bytes of a frame belong to which record, and what becomes of the frame."""
+
+from amaranth.hdl import Const, Module, Mux, Signal
+from amaranth.lib import memory, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw import layouts
+from hw.buffer import PairPort
+from hw.config import Config
+from hw.loss_chains import Scan, link_states, prepend_states
+from hw.loss_desk import Desk
+from hw.loss_state import after, chains_layout, entry_layout, from_on, lead
+from hw.loss_walk import adopt_states, contradiction_states, front_states, frontier_states, gap_states
+from model.contract import CHAINS, REACH, TAG_SIZE, Checksum, Result, RxPolicy, Status
+
+
+class LossTrack(wiring.Component):
+    """Sequence check and record delineation under the policies `kernel` and `full` (docs/contract.md, section 5).
+
+    Contract: for each frame of `i`, in order, the frame's fragments and then one item with `end` on `o`. A frame that
+    simply goes on is treated as by `hw.track`: its fragments leave as soon as the header in front of them is in the
+    buffer, the end waits for the frame's checksum, and only then does the connection's state change. That is about
+    seven cycles, and four for each record header in it. Any other frame waits for its checksum first, and takes some
+    ten cycles more for each record, hole and gap that is kept, and one for each beat in which headers are searched.
+    Behind an end with `proof` nothing is taken before `proofs` has answered.
+
+    Members
+    -------
+    i : In(stream.Signature(layouts.track_request))
+    checksum : In(stream.Signature(2))               contract.Checksum, one for each frame
+    o : Out(stream.Signature(layouts.work))
+    proofs : In(stream.Signature(1))                 one for each end with `proof`: its records are authentic
+    operations : In(stream.Signature(layouts.tracker_operation))    between frames, before the next one
+    answers : Out(stream.Signature(layouts.tracker_answer()))
+    buffer : Out(PairPort)                           header bytes
+    written, ended : In                              see docs/architecture.md, packet buffer
+    """
+
+    def __init__(self, config: Config):
+        if config.rx_policy is RxPolicy.PUBLISHED:
+            raise ValueError("rx_policy published: hw.track.Track is its tracker")
+        self.config = config
+        super().__init__({
+            "i": In(stream.Signature(layouts.track_request(config))),
+            "checksum": In(stream.Signature(2)),
+            "o": Out(stream.Signature(layouts.work(config))),
+            "proofs": In(stream.Signature(1)),
+            "operations": In(stream.Signature(layouts.tracker_operation(config))),
+            "answers": Out(stream.Signature(layouts.tracker_answer())),
+            "buffer": Out(PairPort(config)),
+            "written": In(config.pointer_bits),
+            "ended": In(layouts.PACKET_BITS),
+        })  # fmt: skip
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+        m.submodules.entries = entries = memory.Memory(shape=entry_layout, depth=config.connections, init=[])
+        m.submodules.chains = chains = memory.Memory(shape=chains_layout, depth=config.connections, init=[])
+        read, read_chains = entries.read_port(), chains.read_port()
+        write, write_chains = entries.write_port(), chains.write_port()
+        frame = self.i.p
+        operating = Signal()
+        index = Signal(config.index_bits)
+        store = Signal()
+        s = Desk(m, config, self, frame, index, frame.payload_length)
+        entry = s.entry
+        m.d.comb += [
+            index.eq(Mux(operating, self.operations.p.index, frame.handle)),
+            read.addr.eq(Mux(self.operations.valid, self.operations.p.index, frame.handle)),
+            read_chains.addr.eq(read.addr),
+            write.addr.eq(index),
+            write.data.eq(entry),
+            write.en.eq(store),
+            write_chains.addr.eq(index),
+            write_chains.data.eq(s.chains),
+            write_chains.en.eq(store),
+            self.o.p.payload_length.eq(frame.payload_length),
+            self.o.p.descriptor.checksum.eq(
+                Mux(self.o.p.end, self.checksum.p, 0)
+            ),  # fragments may leave before it is known
+            self.o.p.descriptor.matched.eq(frame.matched),
+            self.o.p.descriptor.handle.eq(Mux(frame.matched, frame.handle, 0)),
+        ]
+        scan = Scan(s)
+        ended = Signal(layouts.PACKET_BITS)
+        m.d.comb += ended.eq(self.ended - frame.packet)
+        good = self.checksum.p == Checksum.GOOD
+
+        with m.FSM():
+            with m.State("idle"):
+                m.d.sync += [s.slow.eq(0), operating.eq(self.operations.valid)]
+                with m.If(self.operations.valid):
+                    m.next = "operation"
+                with m.Elif(self.i.valid & frame.matched):
+                    m.next = "fetched"
+                with m.Elif(self.i.valid):
+                    m.d.comb += [
+                        self.o.p.end.eq(1),
+                        self.o.p.descriptor.status.eq(Status.BYPASS),
+                        self.o.valid.eq(self.checksum.valid),
+                        self.i.ready.eq(self.o.ready & self.checksum.valid),
+                        self.checksum.ready.eq(self.o.ready),
+                    ]
+
+            with m.State("fetched"):
+                m.d.comb += s.slot.eq(read.data.last)
+                m.d.sync += [
+                    entry.eq(read.data),
+                    s.chains.eq(read_chains.data),
+                    s.end.eq(frame.seq + frame.payload_length),
+                    s.walk.limit.eq(frame.payload_offset + frame.payload_length),
+                    *(
+                        flag.eq(0)
+                        for flag in (
+                            s.stopped, s.partial, s.headers, s.portions, s.live_portion, s.raw_portion, s.fresh,
+                            s.request, s.proof, s.mark,
+                        )
+                    ),
+                ]  # fmt: skip
+                m.next = "compare"
+            fast = self._fast(m, s)
+
+            # --- every other frame: the checksum is known first
+            with m.State("slow"):
+                m.d.sync += [s.slow.eq(1), s.range_start.eq(s.seq), s.range_end.eq(s.end)]
+                with m.If(self.checksum.valid & (ended != 0) & ~ended[-1]):
+                    m.next = "finish"
+                    with m.If(good & ~from_on(s.seq, entry.floor)):
+                        m.next = "contradict"
+                    with m.Elif(good):
+                        m.next = "fresh"
+            with m.State("fresh"):
+                with m.If(s.check()):
+                    m.d.sync += s.fresh.eq(s.holes.untouched)
+                    m.next = "contradict"
+                    with m.If(s.holes.untouched):
+                        m.next = "front"
+            contradiction_states(s, agreed="link", against="pass")
+            front_states(s, then="link")
+            link_states(s, then="fill")
+            gap_states(s, then="frontier", conflict="pass")
+            frontier_states(s, then="pass")
+            adopt_states(s, operating=operating, then="advance", operated="operated")
+            beyond = (s.status == Status.WAIT) | (s.status == Status.OUT_OF_SYNC)
+            scans = s.stopped & beyond & s.fresh & s.top & (s.full | entry.blind)
+            with m.State("pass"):
+                m.d.sync += [s.range_start.eq(s.seq), s.range_end.eq(s.end)]
+                m.next = "pass cut"
+                with m.If(~scans & after(s.end, entry.seen)):
+                    # Bytes behind `seen` that are not searched are in no chain's sight.
+                    m.d.sync += entry.tail_count.eq(0)
+                    with m.If(entry.tracking & after(s.end, s.last_chain.head.place + lead(s.last_chain.head.mask))):
+                        s.drop(s.last_number)
+            with m.State("pass cut"):
+                m.d.comb += s.holes.cut.eq(1)
+                with m.If(s.holes.done):
+                    m.d.sync += entry.holes.eq(s.holes.left)
+                    with m.If(after(s.end, entry.seen)):
+                        m.d.sync += entry.seen.eq(s.end)
+                    m.next = "passed"
+            with m.State("passed"):
+                m.next = "finish"
+                with m.If(s.stopped):
+                    with m.If(scans):
+                        m.next = "scan"
+                    if s.full:
+                        with m.If((s.status == Status.WAIT) & s.fresh & ~s.top):
+                            m.next = "prepend"
+                with m.Elif(s.partial | (~s.headers & ~s.live_portion) | (s.raw_portion & (not s.full))):
+                    m.d.sync += s.status.eq(Status.GAP)
+                with m.Else():
+                    m.d.sync += s.status.eq(Status.DECRYPTED)
+                    with m.If(after(s.end, entry.marked)):
+                        m.d.sync += entry.marked.eq(s.end)
+            if s.full:
+                prepend_states(s, then="finish")
+            scan.states(follows=s.follows, then="finish", proved="finished")
+
+            with m.State("finish"):
+                m.d.comb += [
+                    self.o.p.end.eq(1),
+                    self.o.p.descriptor.status.eq(Mux(good, s.status, Status.BAD_CHECKSUM)),
+                    self.o.p.descriptor.request.eq(s.request),
+                    self.o.p.descriptor.request_seq.eq(Mux(s.request, s.request_seq, 0)),
+                    self.o.p.keep_sum.eq(good & ~s.slow & (s.status == Status.DECRYPTED) & s.walk.open_sum),
+                    self.o.p.proof.eq(s.proof),
+                    self.o.p.mark.eq(s.mark & s.proof),
+                    self.o.p.repeated.eq(good & s.slow & ~s.fresh),
+                    self.o.valid.eq(self.checksum.valid),
+                ]
+                with m.If(self.checksum.valid & self.o.ready):
+                    with m.If(s.proof):
+                        m.next = "proof"
+                    with m.Else():
+                        m.d.comb += [self.checksum.ready.eq(1), self.i.ready.eq(1), store.eq(good)]
+                        m.next = "idle"
+                    with m.If(good & fast & (s.at.remaining != 0)):
+                        s.put(
+                            s.emit_slot,
+                            place=entry.head.place - s.walk.header.body_length - TAG_SIZE - s.header_size,
+                            header=s.at.header,
+                            number=s.at.number,
+                            missing=s.at.remaining,
+                        )
+            with m.State("proof"):
+                m.d.comb += self.proofs.ready.eq(1)
+                with m.If(self.proofs.valid):
+                    m.next = "prove"
+                    with m.If(~self.proofs.p):
+                        s.change(s.last_number, lambda chain: chain.provable.eq(0))
+                        m.next = "finished"
+            with m.State("finished"):
+                m.d.comb += [self.checksum.ready.eq(1), self.i.ready.eq(1), store.eq(1)]
+                m.next = "idle"
+
+            with m.State("operation"):
+                m.d.sync += [entry.eq(read.data), s.chains.eq(read_chains.data)]
+                m.next = "operate"
+            self._operate(m, s)
+            with m.State("operated"):
+                m.d.comb += [store.eq(1), self.operations.ready.eq(1)]
+                m.next = "answer"
+            with m.State("answer"):
+                m.d.comb += self.answers.valid.eq(1)
+                with m.If(self.answers.ready):
+                    m.next = "idle"
+        s.removals()
+        return m
+
+    def _fast(self, m, s):
+        """States "compare", "decide" and on: a frame that begins where everything ends, with nothing pending there.
+
+        The record in progress keeps its slot; one that ends in the frame leaves it to the next.
+        """
+        entry, at, head = s.entry, s.at, s.entry.head
+        simple = Signal()
+        in_record = Signal()
+        in_header = Signal()
+        no_window = Signal()
+        from_floor = Signal(32)
+        to_record_end = Signal(32)
+        seen_bytes = Signal(range(len(head.mask) + 1))
+        fast = Signal()
+        here = Signal(32)
+        m.d.comb += [
+            from_floor.eq(s.end - entry.floor),
+            to_record_end.eq(head.place - s.seq),
+            seen_bytes.eq(lead(head.mask)),
+            here.eq(s.seq + s.walk.cursor - s.frame.payload_offset),
+        ]
+
+        with m.State("compare"):
+            m.d.comb += s.slot.eq(entry.last)
+            m.d.sync += [
+                fast.eq(0),
+                s.follows.eq(s.seq == entry.seen),
+                s.top.eq(from_on(s.seq, entry.seen)),
+                simple.eq(~entry.blind & (entry.chain_count == 0)),
+                in_record.eq(
+                    entry.has_last
+                    & ~entry.raw.bit_select(entry.last, 1)
+                    & (to_record_end != 0)
+                    & (to_record_end == s.slot_data.missing)
+                ),
+                in_header.eq((s.seq == (head.place + seen_bytes)[:32]) & s.room),
+                s.emit_counted.eq(1),
+                no_window.eq((from_floor == 0) | (from_floor >= REACH)),
+            ]
+            m.next = "decide"
+
+        with m.State("decide"):
+            m.d.sync += [s.walk.cursor.eq(s.frame.payload_offset), s.status.eq(Status.DECRYPTED)]
+            m.next = "slow"
+            with m.If(entry.conflict):
+                m.d.sync += s.status.eq(Status.CONFLICT)
+                m.next = "finish"
+            with m.Elif(no_window):
+                m.d.sync += s.status.eq(Status.RETRANSMISSION)
+                m.next = "finish"
+            with m.Elif(s.follows & simple & in_record):
+                m.d.sync += [
+                    at.number.eq(entry.number - 1),
+                    at.remaining.eq(to_record_end),
+                    at.header_count.eq(s.header_size),
+                    at.header.eq(s.slot_data.header),
+                    s.emit_slot.eq(entry.last),
+                    fast.eq(1),
+                ]
+                m.next = "walk"
+            with m.Elif(s.follows & simple & in_header):
+                m.d.sync += [
+                    at.number.eq(entry.number),
+                    at.remaining.eq(0),
+                    at.header_count.eq(seen_bytes),
+                    at.header.eq(head.data),
+                    s.emit_slot.eq(s.free),
+                    fast.eq(1),
+                ]
+                m.next = "walk"
+
+        def done():
+            m.next = "commit"
+
+        def bad():
+            m.d.sync += [s.status.eq(Status.BAD_HEADER), entry.blind.eq(1)]
+            m.next = "commit"
+
+        s.walk.states(done=done, bad=bad)
+
+        with m.State("commit"):
+            m.d.sync += [
+                entry.seen.eq(s.end),
+                entry.tail_count.eq(0),
+                entry.raw.bit_select(s.emit_slot, 1).eq(0),
+                entry.live.bit_select(s.emit_slot, 1).eq(at.remaining != 0),
+                entry.has_last.eq(at.remaining != 0),
+                entry.last.eq(s.emit_slot),
+                entry.number.eq(at.number),
+                head.place.eq(here - at.header_count),
+                head.mask.eq((Const(1, len(head.mask) + 1) << at.header_count) - 1),
+                head.data.eq(at.header),
+            ]
+            with m.If(at.remaining != 0):
+                m.d.sync += [entry.number.eq(at.number + 1), head.eq(0), head.place.eq(here + at.remaining)]
+            with m.If((s.status == Status.DECRYPTED) & after(s.end, entry.marked)):
+                m.d.sync += entry.marked.eq(s.end)
+            m.next = "finish"
+        return fast
+
+    def _operate(self, m, s):
+        """From "operate" to "operated": one command on a connection; the answer is there then."""
+        entry, chains, operation = s.entry, s.chains, self.operations.p
+        head = entry.head
+        state = self.answers.p.state
+        to_frontier = Signal(32)
+        seen_bytes = Signal(range(len(head.mask) + 1))
+        matches = Signal(CHAINS)
+        in_sync = Signal()
+        m.d.comb += [
+            to_frontier.eq(head.place - entry.seen),
+            seen_bytes.eq(lead(head.mask)),
+            in_sync.eq(~entry.blind & ~after(entry.seen, head.place + seen_bytes)),
+        ]
+        for k in range(CHAINS):
+            m.d.comb += matches[k].eq(
+                (k < entry.chain_count) & (chains[k].count != 0) & (chains[k].start == operation.seq)
+            )
+
+        with m.State("operate"):
+            m.d.sync += [
+                self.answers.p.result.eq(Result.OK),
+                state.expected_seq.eq(head.place),
+                state.seen_seq.eq(entry.seen),
+                state.record_number.eq(entry.number),
+                state.remaining.eq(
+                    Mux(to_frontier[31], 0, Mux(to_frontier >> len(state.remaining) == 0, to_frontier, -1))
+                ),
+                state.header_count.eq(seen_bytes),
+                state.out_of_sync.eq(entry.blind),
+                state.skipping.eq(entry.gaps != 0),
+                s.todo.eq(s.used),
+            ]
+            m.next = "operated"
+            with m.Switch(operation.kind):
+                with m.Case(layouts.TrackerOperation.INIT):
+                    m.d.sync += [
+                        entry.eq(0),
+                        entry.tls13.eq(operation.tls13),
+                        entry.seen.eq(operation.seq),
+                        entry.floor.eq(operation.seq),
+                        entry.marked.eq(operation.seq),
+                        entry.number.eq(operation.record_number),
+                        head.place.eq(operation.seq),
+                        chains.eq(0),
+                    ]
+                with m.Case(layouts.TrackerOperation.CLEAR):
+                    m.d.sync += [entry.eq(0), chains.eq(0)]
+                with m.Case(layouts.TrackerOperation.ACK):
+                    with m.If(after(operation.seq, entry.floor) & ~after(operation.seq, entry.seen)):
+                        m.d.sync += entry.floor.eq(operation.seq)
+                    m.next = "acknowledge"
+                with m.Case(layouts.TrackerOperation.RESYNC):
+                    with m.If(in_sync | entry.conflict | ((matches == 0) & ~from_on(operation.seq, entry.seen))):
+                        m.d.sync += self.answers.p.result.eq(Result.IGNORED)
+                    with m.Else():
+                        # The host has read everything before this place: what was thought of it is over.
+                        m.d.sync += [entry.live.eq(0), entry.gaps.eq(0), entry.number.eq(operation.record_number)]
+                        with m.If(matches != 0):
+                            m.next = "resync chain"
+                        with m.Else():
+                            m.d.sync += [
+                                chains.eq(0),
+                                entry.chain_count.eq(0),
+                                *s.restart(),
+                                head.eq(0),
+                                head.place.eq(operation.seq),
+                                entry.has_last.eq(0),
+                                entry.blind.eq(0),
+                            ]
+        with m.State("resync chain"):
+            m.next = "adopt"
+            with m.If(~matches[0]):
+                s.drop(0)
+                m.next = "resync chain"
+
+        s.each("acknowledge", "acknowledge slot", "acknowledge gaps")
+        with m.State("acknowledge slot"):
+            taken = s.take()
+            m.d.sync += [*taken, s.used_up()]
+            m.next = "acknowledge"
+            with m.If(~after(s.slot_data.place + s.header_size + s.size, operation.seq)):
+                m.d.sync += entry.live.bit_select(s.next, 1).eq(0)
+                with m.If(entry.live.bit_select(s.next, 1) & (entry.last == s.next)):
+                    m.d.sync += entry.has_last.eq(0)
+                for k in range(CHAINS):
+                    m.d.sync += chains[k].owned.bit_select(s.next, 1).eq(0)
+                    with m.If(chains[k].owned.bit_select(s.next, 1) & (chains[k].last == s.next)):
+                        m.d.sync += chains[k].has_last.eq(0)
+        with m.State("acknowledge gaps"):
+            m.d.sync += s.todo.eq(entry.gaps)
+            m.next = "acknowledge next gap"
+        s.each("acknowledge next gap", "acknowledge gap", "operated")
+        with m.State("acknowledge gap"):
+            m.d.sync += s.used_up()
+            m.next = "acknowledge next gap"
+            with m.If((s.gap_data.head.mask == s.header_mask) & ~after(s.gap_data.target, operation.seq)):
+                m.d.sync += entry.gaps.bit_select(s.next, 1).eq(0)
