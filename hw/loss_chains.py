@@ -246,7 +246,8 @@ class Scan:
         links = self.links
         position = Signal(layouts.OFFSET_BITS)  # bytes of the payload looked at
         spoiled = Signal()  # a chain that had bytes of this frame was dropped
-        wrong = Signal()  # the first record to end was counted under another number than now
+        wrong = Signal()  # the first record to end has another number than follows now
+        foreign = Signal()  # the first record of the frame has
         any_portion = Signal()
         at_zero = Signal()  # the first portion begins with the frame
         to_end = Signal()  # the last one ends with it, and its record too
@@ -270,6 +271,7 @@ class Scan:
                 position.eq(0),
                 spoiled.eq(0),
                 wrong.eq(0),
+                foreign.eq(0),
                 any_portion.eq(0),
                 at_zero.eq(0),
                 to_end.eq(0),
@@ -369,6 +371,7 @@ class Scan:
         with m.State("scan count"):
             m.d.comb += s.text.eq(s.record.header)
             completes = s.record.missing == s.walk.count
+            other = s.record.number != (links.base + chain.count - 1)[:64]
             s.put(
                 s.record_slot,
                 place=s.record.place,
@@ -383,13 +386,14 @@ class Scan:
                 s.emit_continues.eq(s.record.missing != s.size),
                 position.eq(position + s.walk.count),
                 any_portion.eq(1),
+                foreign.eq(Mux(any_portion, foreign, other)),
                 at_zero.eq(at_zero | (~any_portion & (position == 0))),
                 to_end.eq(completes & (s.walk.count == s.walk.left)),
             ]
             with m.If(completes):
                 m.d.sync += self.complete.bit_select(s.record_slot, 1).eq(1)
-                with m.If((self.complete == 0) & (s.record.number != (links.base + chain.count - 1)[:64])):
-                    m.d.sync += wrong.eq(1)
+                with m.If(self.complete == 0):
+                    m.d.sync += wrong.eq(other)
             m.next = "scan emit"
         s.emit("scan emit", "scan next")
 
@@ -451,7 +455,7 @@ class Scan:
                             & links.good
                             & (sum(entry.gaps) + links.count <= GAPS)
                         ),
-                        s.mark.eq(~to_end & at_zero),
+                        s.mark.eq(~to_end & at_zero & ~foreign),
                     ]
         s.wait("scan keep tail", "scan kept tail")
         with m.State("scan kept tail"):
