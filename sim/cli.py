@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from driver.tx_context import TxResync
-from hw.config import Config
+from hw.config import PRESETS, Config
 from model.contract import RxPolicy
 from sim.capture import Capture, read_capture
 from sim.connections import follow
@@ -55,6 +55,27 @@ examples:
   ktls-nic bench loss --seeds 10 --tls both --keep sessions/ --report out/
   ktls-nic bench loss --points 0,2,5 --seeds 1
   ktls-nic bench loss --captures sessions/ --json -
+"""
+
+
+GENERATE_DESCRIPTION = """\
+Write the device as one self-contained file with the ports a NIC has: AXI4-Stream s_axis_rx/m_axis_rx (from the wire, to
+the host with what became of the frame in TUSER), s_axis_tx/m_axis_tx/m_axis_txcpl (from the host with the request in
+TUSER, to the wire, completions), AXI4-Lite s_axil (docs/registers.md), clk, and rst: active high, synchronous.
+
+Beside FILE.v comes FILE.json: configuration, ports, fields of TUSER, versions, and signals worth watching.
+"""
+
+GENERATE_EXAMPLES = """\
+examples:
+  ktls-nic generate -o ktls_nic_rx.v                        receive, 16 bytes a beat, 256 connections
+  ktls-nic generate --preset 100g --top duplex -o nic.v     both directions, 64 bytes a beat, 1024 connections
+  ktls-nic generate --preset 100g --connections 4096 -o rx.v    a preset but for one thing
+  ktls-nic generate --preset ecp5 --with-extras -o rx.v     FuseSoC core, file list, lint waivers, registers as well
+  ktls-nic generate --format rtlil -o rx.il                 for Yosys
+  ktls-nic generate | less                                  standard output, no sidecar
+
+The same configuration and versions give the same bytes. 'verilator --lint-only -Wall FILE.vlt FILE.v' is silent.
 """
 
 
@@ -142,11 +163,32 @@ def build_parser() -> argparse.ArgumentParser:
     generate = commands.add_parser(
         "generate",
         help="write the device as Verilog",
-        description="Write the receive device of a configuration as Verilog.",
-        epilog="example: ktls-nic generate --width 64 --connections 1024 -o rx_device.v",
+        description=GENERATE_DESCRIPTION,
+        epilog=GENERATE_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    _add_config(generate)
+    generate.add_argument(
+        "--top", choices=("rx", "tx", "duplex"), default="rx", help="receive (default), transmit, or both"
+    )
+    generate.add_argument(
+        "--preset",
+        choices=sorted(PRESETS),
+        default="basic",
+        help="; ".join(f"{n}: {c.width} bytes a beat, {c.connections} connections" for n, c in PRESETS.items()),
+    )
+    generate.add_argument("--width", type=int, choices=(16, 32, 64), help="bytes a beat, instead of the preset's")
+    generate.add_argument(
+        "--connections", metavar="N", type=int, help="a power of two from 8 to 4096, instead of the preset's"
+    )
+    _add_policy(generate)
+    generate.add_argument("--format", choices=("verilog", "rtlil"), default="verilog", help="default: Verilog-2001")
     generate.add_argument("-o", "--output", metavar="FILE", default="-", help="default '-': standard output")
+    generate.add_argument(
+        "--with-extras",
+        action="store_true",
+        help="beside FILE also a FuseSoC core, a file list, Verilator's lint waivers, and the registers as C header "
+        "and Markdown page",
+    )
     generate.set_defaults(run=run_generate)
 
     bench = commands.add_parser(
@@ -262,9 +304,9 @@ def _add_policy(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _config(args: argparse.Namespace) -> Config:
+def _config(width: int, connections: int, rx_policy: str) -> Config:
     try:
-        return Config(width=args.width, connections=args.connections, rx_policy=RxPolicy(args.rx_policy))
+        return Config(width=width, connections=connections, rx_policy=RxPolicy(rx_policy))
     except ValueError as e:
         raise InputError(f"--connections: {e}") from None
 
@@ -296,7 +338,7 @@ def run_sim(args: argparse.Namespace) -> int:
     from sim.tx_run import run_tx
 
     out, err = Console(), Console(stderr=True)
-    config = _config(args)
+    config = _config(args.width, args.connections, args.rx_policy)
     for path in (args.out, Path(args.json) if args.json not in (None, "-") else None):
         _check_writable(path)
     capture = read_capture(args.capture)
@@ -421,17 +463,30 @@ def _write_json(data: dict[str, Any], target: str) -> None:
 
 
 def run_generate(args: argparse.Namespace) -> int:
-    config = _config(args)
+    preset = PRESETS[args.preset]
+    connections = preset.connections if args.connections is None else args.connections
+    config = _config(args.width or preset.width, connections, args.rx_policy)
     _check_policy(config.rx_policy, "")
-    if args.output != "-":
-        _check_writable(Path(args.output))
-    from hw.verilog import generate
-
-    text = generate(config)
     if args.output == "-":
-        sys.stdout.write(text)
-    else:
-        Path(args.output).write_text(text, encoding="utf-8")
+        if args.with_extras:
+            raise InputError("--with-extras: they go beside a file; name one with -o")
+        from hw.verilog import generate
+
+        sys.stdout.write(generate(config, args.top, args.format))
+        return EQUAL
+    output = Path(args.output)
+    _check_writable(output)
+    from sim.generate import write
+
+    try:
+        written = write(config, args.top, args.format, output, extras=args.with_extras)
+    except OSError as e:
+        raise InputError(f"{e.filename}: {e.strerror or e}") from None
+    except ValueError as e:
+        raise InputError(str(e)) from None
+    errors = Console(stderr=True)
+    for path in written:
+        errors.print(f"written: {path}", markup=False, highlight=False, soft_wrap=True)
     return EQUAL
 
 
