@@ -6,8 +6,8 @@ import pytest
 
 from driver.netdev import RX_FEATURE, Direction, NetDevice, Sock
 from driver.probe import ProbeError, device_counters
-from model.commands import Response
-from model.contract import READ_IDENTIFICATION, READ_VERSION, Checksum, Result, Status
+from model.commands import Ack, Response
+from model.contract import ACK_INTERVAL, READ_IDENTIFICATION, READ_VERSION, Checksum, Result, RxPolicy, Status
 from model.crypto_info import CryptoInfo
 from model.device import GoldenDevice
 from sim.chacha import ChachaCryptoInfo
@@ -179,3 +179,44 @@ def test_hash_key_is_set_before_the_first_connection():
     for key in (1, 2**367):
         netdev = NetDevice(GoldenDevice(), hash_key=key)
         assert add(netdev, Stream(seed=1))[1] == 0
+
+
+@pytest.mark.parametrize("policy", list(RxPolicy))
+def test_acknowledgements_reach_the_device_when_it_holds_something_and_from_time_to_time(policy):
+    told = []
+
+    class Listening(GoldenDevice):
+        def command(self, command):
+            if isinstance(command, Ack):
+                told.append(command.seq)
+            return super().command(command)
+
+    netdev = NetDevice(Listening(policy=policy))
+    stream = Stream(seed=1, start_seq=2**32 - 100)
+    sk, _ = add(netdev, stream)
+    wire = stream.bulk([78, 78])
+    netdev.receive(stream.frame(2**32 - 100, wire[:100]))
+    netdev.acknowledge(sk, 0)
+    assert told == []  # decrypted, verified
+    for ack in (ACK_INTERVAL - 101, ACK_INTERVAL - 100, ACK_INTERVAL + 7, 2 * ACK_INTERVAL):
+        netdev.acknowledge(sk, ack)
+    netdev.receive(stream.frame(50, wire[150:]))
+    netdev.acknowledge(sk, 100)
+    assert told == ([] if policy is RxPolicy.PUBLISHED else [ACK_INTERVAL - 100, 2 * ACK_INTERVAL, 100])
+    netdev.tls_dev_del(sk, RX)
+    netdev.acknowledge(sk, 2**31)
+
+
+def test_a_conflict_aborts_the_socket_and_nothing_else_does():
+    errors = []
+    netdev = NetDevice(GoldenDevice(policy=RxPolicy.FULL))
+    stream = Stream(seed=1)
+    sk = sock(stream)
+    sk.abort = errors.append
+    add(netdev, stream, sk)
+    wire = stream.bulk([78])
+    netdev.receive(stream.frame(1000, wire[:50]))
+    netdev.receive(stream.frame(1000, wire[:50]))
+    assert errors == []
+    netdev.receive(stream.frame(1000, wire[:4] + b"\x60" + wire[5:50]))
+    assert errors == [errno.ECONNABORTED]

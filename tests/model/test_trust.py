@@ -218,3 +218,19 @@ def test_number_guessed_before_the_frontier_moved():
     for start, end in ((400, 600), (0, 200), (615, 815), (600, 615), (200, 400), (815, 1000)):
         rig.wire(start, end)
     rig.honest()
+
+
+@BOTH
+def test_what_it_rests_on(policy: RxPolicy):
+    """A record that TCP had before ADD, or as IP fragments, or by another device: its header cannot be compared.
+
+    Not a property to keep, but the reason for the assumption: the stack takes a replayed record.
+    """
+    stream = hundreds(4)
+    rig = TrustRig(stream, policy)
+    rig.unseen(0, 100)
+    assert rig.put(0, claims(200, stream.wire[:100]), **REFUSED) is Status.DECRYPTED
+    assert rig.put(200, stream.wire[100:200]) is Status.DECRYPTED
+    rig.wire(100, 200)
+    assert rig.sw.error == "EBADMSG" and rig.hw.error is None
+    assert [r.seq - stream.start_seq for r in rig.taken_on_trust] == [200]

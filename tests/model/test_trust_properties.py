@@ -12,8 +12,8 @@ from sim.traffic import TLS12, TLS13, Stream
 from tests.model.trust_rig import REFUSED, TrustRig
 
 TABLES = ("OPEN_RECORDS", "HOLES", "CHAINS", "GAPS")
-few = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
-many = settings(max_examples=4000, deadline=None, suppress_health_check=list(HealthCheck))
+few = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+many = settings(max_examples=2000, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @st.composite
@@ -153,6 +153,7 @@ def test_attacker_on_the_path(data: st.DataObject):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @many
 @given(st.data())
 def test_many_honest_networks(data: st.DataObject):
@@ -160,6 +161,7 @@ def test_many_honest_networks(data: st.DataObject):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @many
 @given(st.data())
 def test_many_attackers(data: st.DataObject):

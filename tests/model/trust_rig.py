@@ -121,6 +121,12 @@ class TrustRig:
         """The sender's bytes [start, end)."""
         return self.put(start, self.stream.wire[start:end], **options)
 
+    def unseen(self, start: int, end: int) -> None:
+        """The sender's bytes reach TCP past the device."""
+        seq = (self.stream.start_seq + start) % 2**32
+        for stack in (self.sw, self.hw):
+            stack.segment(seq, self.stream.wire[start:end])
+
     # --- what must hold ----------------------------------------------------------------------------
     @property
     def taken_on_trust(self) -> list[RecordLog]:
