@@ -311,8 +311,10 @@ class Search:
         node = self.root()
         for _ in range(length):
             seen = (node.device.seen - START) % 2**32
-            near = {node.hw.next_byte: 10, seen: 10}
-            weights = [s.weight * near.get(s.place, 3 if seen < s.place <= seen + 2 * UNIT else 1) for s in self._steps]
+            near = {node.hw.next_byte: 40, seen: 40}
+            weights = [
+                s.weight * near.get(s.place, 12 if seen < s.place <= seen + 2 * UNIT else 1) for s in self._steps
+            ]
             child = self.after(node, *rng.choices(self._steps, weights))
             if child is None:
                 continue

@@ -39,7 +39,7 @@ def test_every_short_attack(policy: RxPolicy, acks: bool):
 @BOTH
 @pytest.mark.parametrize("lengths", [(1, 1, 1), (1, 2, 1), (2, 1, 1, 2)])
 def test_every_attack_of_four_segments(policy: RxPolicy, lengths: tuple[int, ...]):
-    states = exhaust(policy, lengths, 4, acks=True, most=100_000)
+    states = exhaust(policy, lengths, 4, acks=True, most=20_000)
     print(f"{policy} {lengths}: {states} states of up to 4 segments")
 
 
