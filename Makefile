@@ -1,6 +1,7 @@
 # make demo    the main job on a bundled capture          make lint    ruff and pyright
 # make test    the tests                                  make format  let ruff put it right
 # make slow    the tests that take minutes                make clean   remove what the others made
+# make verilog the Verilog in Icarus and Verilator, under cocotb
 #
 # Everything is installed into .venv, once, with the versions of constraints.txt.
 
@@ -10,7 +11,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
 CAPTURE := tests/data/captures/tls13-aes128-clean
 PYTEST_ARGS ?= -n 2
 
-.PHONY: demo test slow lint format clean
+.PHONY: demo test slow verilog lint format clean
 .DEFAULT_GOAL := test
 
 demo: $(VENV)/.installed
@@ -21,6 +22,9 @@ test: $(VENV)/.tests-installed
 
 slow: $(VENV)/.tests-installed
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
+
+verilog: $(VENV)/.verilog-installed
+	$(BIN)/python -m pytest tests/verilog -rs $(PYTEST_ARGS)
 
 lint: $(VENV)/.lint-installed
 	$(BIN)/ruff check
@@ -58,6 +62,11 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 $(VENV)/.tests-installed: $(VENV)/.installed
 	@echo "Installing the test packages"
 	@$(PIP) install -c constraints.txt --group test
+	@touch $@
+
+$(VENV)/.verilog-installed: $(VENV)/.tests-installed
+	@echo "Installing the packages of the Verilog benches"
+	@$(PIP) install -c constraints.txt --group verilog
 	@touch $@
 
 $(VENV)/.lint-installed: $(VENV)/.installed
