@@ -12,6 +12,7 @@ from hw.ghash import Ghash
 from hw.ingress import Ingress
 from hw.keystream import Keystream
 from hw.lookup import Lookup
+from hw.loss_track import LossTrack
 from hw.release import Release
 from hw.stream import Queue
 from hw.track import Track
@@ -53,7 +54,7 @@ class RxDevice(wiring.Component):
         m.submodules.lookup = lookup = Lookup(config)
         # the flow table searches for the next frame while the tracker is busy with this one
         m.submodules.found = found = Queue(layouts.track_request(config), depth=2)
-        m.submodules.track = track = self._tracker()
+        m.submodules.track = track = (Track if published else LossTrack)(config)
         m.submodules.align = align = Align(config)
         m.submodules.keystream = keystream = Keystream(config)
         m.submodules.ghash = ghash = Ghash(config)
@@ -104,10 +105,3 @@ class RxDevice(wiring.Component):
         for reader in (track, align):
             m.d.comb += [reader.written.eq(ingress.written), reader.ended.eq(ingress.ended)]
         return m
-
-    def _tracker(self):
-        if self.config.rx_policy is RxPolicy.PUBLISHED:
-            return Track(self.config)
-        from hw.loss_track import LossTrack  # pyright: ignore[reportMissingImports]
-
-        return LossTrack(self.config)

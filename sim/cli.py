@@ -4,7 +4,6 @@ import argparse
 import json
 import sys
 import tempfile
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -344,8 +343,6 @@ def run_sim(args: argparse.Namespace) -> int:
     capture = read_capture(args.capture)
     key_log, key_text = _read_keys(args.keys, capture)
     engine = _resolve(args.engine)
-    if args.direction != "tx":
-        _check_policy(config.rx_policy, engine)
     waveforms = args.report or Path(tempfile.gettempdir()) / "ktls-nic"
     settings = Settings(engine, config, args.backpressure, args.idle, args.seed, waveforms)
 
@@ -423,11 +420,6 @@ def _resolve(engine: str) -> str:
     return "compiled" if can_compile() else "pysim"
 
 
-def _check_policy(policy: RxPolicy, engine: str) -> None:
-    if engine != "model" and policy is not RxPolicy.PUBLISHED and find_spec("hw.loss_track") is None:
-        raise InputError(f"--rx-policy {policy.value}: there is no RTL of it yet; run it with --engine model")
-
-
 def _make_engine(name: str, config: Config, progress: Any) -> Any:
     from sim.engine import make_engine
 
@@ -466,7 +458,6 @@ def run_generate(args: argparse.Namespace) -> int:
     preset = PRESETS[args.preset]
     connections = preset.connections if args.connections is None else args.connections
     config = _config(args.width or preset.width, connections, args.rx_policy)
-    _check_policy(config.rx_policy, "")
     if args.output == "-":
         if args.with_extras:
             raise InputError("--with-extras: they go beside a file; name one with -o")
@@ -550,7 +541,6 @@ def run_bench(args: argparse.Namespace) -> int:
     console = Console(stderr=args.json == "-")
     widths = tuple(args.width or (16, 64))
     policy = RxPolicy(args.rx_policy)
-    _check_policy(policy, "")
     with progress_bars(console) as report:
 
         def progress(text: str, share: float) -> None:

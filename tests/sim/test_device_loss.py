@@ -14,8 +14,6 @@ from sim.traffic import TLS12, TLS13, Stream
 from tests.sim.loss_traffic import loss_events
 from tests.sim.test_device import compare, connections, statuses
 
-pytest.importorskip("hw.loss_track")
-
 POLICIES = pytest.mark.parametrize("policy", [RxPolicy.FULL, pytest.param(RxPolicy.KERNEL, marks=pytest.mark.slow)])
 
 
@@ -77,7 +75,10 @@ def test_loss_at_length(device_engine, width, policy):
         proven |= {d.descriptor.status for d in deliveries if d.descriptor.proven}
     assert seen == set(Status) - {Status.BYPASS}
     assert requests > 100
-    assert proven == ({Status.WAIT, Status.DECRYPTED} if policy is RxPolicy.FULL else set())
+    if policy is RxPolicy.FULL:
+        assert proven >= {Status.WAIT, Status.DECRYPTED}
+    else:
+        assert not proven
 
 
 @pytest.mark.parametrize("version", [TLS12, TLS13])

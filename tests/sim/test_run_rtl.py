@@ -48,7 +48,6 @@ def test_compiled(device_engine, width, name, backpressure):
 @pytest.mark.parametrize("name", [n if n in LOSS else pytest.param(n, marks=pytest.mark.slow) for n in NAMES])
 @pytest.mark.parametrize("width", [16, pytest.param(64, marks=pytest.mark.slow)])
 def test_policies(device_engine, width, name, policy):
-    pytest.importorskip("hw.loss_track")
     config = Config(width=width, rx_policy=policy)
     check(name, Shared(device_engine(width, rx_policy=policy)), Settings("compiled", config, seed=11))
 
