@@ -30,7 +30,7 @@ def bits(config, b):
 def test_order(width, idle, backpressure):
     config = Config(width=width)
     rng = random.Random(width)
-    beats = make_beats(rng, width, 1300)
+    beats = make_beats(rng, width, config.buffer_beats + 100)
     dut = PacketBuffer(config)
     got = run_streams(dut, [(dut.i, beats)], [(dut.o, len(beats))], idle=idle, backpressure=backpressure)
     assert got[0] == [bits(config, b) for b in beats]

@@ -150,13 +150,14 @@ def test_values(width):
     judge(cases, width)
 
 
+@pytest.mark.parametrize("count", [100, pytest.param(500, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "width,idle,backpressure,plans_wait",
     [(16, 0, 0, 0.9), (16, 0.5, 0, 0), (32, 0.2, 0.8, 0.2), (64, 0, 0.95, 0.5), (64, 0.6, 0, 0.5)],
 )
-def test_random(width, idle, backpressure, plans_wait):
+def test_random(width, idle, backpressure, plans_wait, count):
     rng = random.Random(width + 7)
-    frames = [random_frame(rng) for _ in range(220)]
+    frames = [random_frame(rng) for _ in range(count)]
     judge(frames, width, plans_wait, idle=idle, backpressure=backpressure)
 
 

@@ -101,6 +101,7 @@ def run(frames, width, *, wait="both", pause=0.0, idle=0.0, seed=0, cycles=20_00
         base += -(-len(frame) // width)
 
 
+@pytest.mark.parametrize("count", [100, pytest.param(400, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "width,wait,pause,idle",
     [
@@ -110,9 +111,9 @@ def run(frames, width, *, wait="both", pause=0.0, idle=0.0, seed=0, cycles=20_00
         (64, "checksum", 0.8, 0),
     ],
 )
-def test_random(width, wait, pause, idle):
+def test_random(width, wait, pause, idle, count):
     rng = random.Random(f"{width}{wait}")
-    run([random_frame(rng, 200) for _ in range(200)], width, wait=wait, pause=pause, idle=idle)
+    run([random_frame(rng, 200) for _ in range(count)], width, wait=wait, pause=pause, idle=idle)
 
 
 @pytest.mark.parametrize("width", [16, 64])

@@ -138,15 +138,16 @@ class Bench:
         assert [Result(a) for a in got[1]] == self.answers
 
 
+@pytest.mark.parametrize("count", [400, pytest.param(2000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("connections,seed", [(8, 1), (64, 2), (256, 3)])
-def test_random(connections, seed):
+def test_random(connections, seed, count):
     """Adds, deletes, re-adds and frames of flows in the table, of flows not there and of ones a bit beside."""
     rng = random.Random(seed)
     bench = Bench(Config(connections=connections))
     table = FlowTable(connections, bench.hash_key)
     installed = {}
     pool = [random_flow(rng) for _ in range(2 * connections)]
-    for _ in range(700):
+    for _ in range(count):
         what = rng.random()
         if what < 0.25 and len(installed) < connections:
             flow = rng.choice(pool)

@@ -182,11 +182,12 @@ def compare(got, want):
         assert frame == expected, f"frame {number}"
 
 
+@pytest.mark.parametrize("count", [150, pytest.param(600, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("width, stalls", [(16, 0.0), (16, 0.3), (32, 0.3), (64, 0.0), (64, 0.3)])
-def test_frames_against_the_model(width, stalls):
+def test_frames_against_the_model(width, stalls, count):
     config = Config(width=width, connections=8)
     frames = Frames(f"{width}/{stalls}", config)
-    for _ in range(270):
+    for _ in range(count):
         frames.frame()
     dut = Seal(config)
     has_tag = sum(item.get("tag_end", 0) != item.get("tag_first", 0) for item in frames.items)

@@ -89,12 +89,13 @@ def test_not_whole(width):
     assert whole == [False] * (len(frame) - 1) + [True] + [False] * 3
 
 
+@pytest.mark.parametrize("count", [75, pytest.param(300, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("width,idle,backpressure", [(16, 0.4, 0), (32, 0, 0.6), (64, 0.2, 0.9)])
-def test_random_frames(width, idle, backpressure):
+def test_random_frames(width, idle, backpressure, count):
     rng = random.Random(width)
-    frames = [random_frame(rng) for _ in range(150)]
+    frames = [random_frame(rng) for _ in range(count)]
     expected = [ChecksumUnit.tx_model(frame, Parse.model(frame)) for frame in frames]
-    assert sum(e is not None for e in expected) > 50
+    assert sum(e is not None for e in expected) > count // 3
     assert run(frames, width, idle=idle, backpressure=backpressure, seed=width) == expected
 
 

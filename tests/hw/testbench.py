@@ -4,11 +4,52 @@ import random
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from amaranth.hdl import Signal, Value
 from amaranth.sim import Simulator
 
 
 class Stalled(AssertionError):
     """The room produced less than was expected of it within the cycles it had."""
+
+
+class Source:
+    """Offers payloads one by one, each after a wait."""
+
+    def __init__(self, stream: Any, payloads: Iterable[Any], idle: float, rng: random.Random):
+        self.stream = stream
+        self.payloads = iter(payloads)
+        self.idle = idle
+        self.rng = rng
+        self.valid = False
+        self.next = next(self.payloads, None)
+
+    def drive(self, ctx: Any) -> None:
+        if self.next is not None and not self.rng.random() < self.idle:
+            ctx.set(self.stream.payload, self.next)
+            ctx.set(self.stream.valid, 1)
+            self.valid = True
+            self.next = next(self.payloads, None)
+
+    def clock(self, ctx: Any, ready: int) -> None:
+        if self.valid and not ready:
+            return
+        was, self.valid = self.valid, False
+        self.drive(ctx)
+        if was and not self.valid:
+            ctx.set(self.stream.valid, 0)
+
+
+class Sink:
+    def __init__(self, stream: Any, backpressure: float, rng: random.Random):
+        self.stream = stream
+        self.backpressure = backpressure
+        self.rng = rng
+        self.ready = False
+        self.held: Any = None
+
+    def drive(self, ctx: Any) -> None:
+        self.ready = self.rng.random() >= self.backpressure
+        ctx.set(self.stream.ready, self.ready)
 
 
 def run_streams(
@@ -35,54 +76,47 @@ def run_streams(
     in_list = list(inputs)
     out_list = list(outputs)
     got: list[list[Any]] = [[] for _ in out_list]
-    take = sample or (lambda p: p if isinstance(p, int) else p.as_bits() if hasattr(p, "as_bits") else p)
+    take = sample or (lambda payload: payload)
+    over = Signal()
 
-    def source(stream, payloads, rng):
-        async def run(ctx):
-            for payload in payloads:
-                while rng.random() < idle:
-                    await ctx.tick()
-                ctx.set(stream.payload, payload)
-                ctx.set(stream.valid, 1)
-                await ctx.tick().until(stream.ready)
-                ctx.set(stream.valid, 0)
-
-        return run
-
-    def sink(stream, store, rng):
-        async def run(ctx):
-            held = None
-            while True:
-                ready = rng.random() >= backpressure
-                ctx.set(stream.ready, ready)
-                _, _, valid, payload = await ctx.tick().sample(stream.valid, stream.payload)
+    # One process for all streams: in a testbench the design would settle after each value set.
+    async def streams(ctx):
+        sources = [Source(s, payloads, idle, random.Random(f"{seed}/i{k}")) for k, (s, payloads) in enumerate(in_list)]
+        sinks = [Sink(s, backpressure, random.Random(f"{seed}/o{k}")) for k, (s, _) in enumerate(out_list)]
+        readies = [s.ready for s, _ in in_list]
+        valids = [s.valid for s, _ in out_list]
+        payloads = [s.payload if sample else Value.cast(s.payload) for s, _ in out_list]
+        for end in (*sources, *sinks):
+            end.drive(ctx)
+        cycle, left = 0, extra_cycles
+        async for _, _, *values in ctx.tick().sample(*readies, *valids, *payloads):
+            for source, ready in zip(sources, values, strict=False):
+                source.clock(ctx, ready)
+            out = values[len(sources) :]
+            for sink, store, valid, payload in zip(sinks, got, out[: len(sinks)], out[len(sinks) :], strict=True):
                 value = take(payload)
-                if held is not None:
-                    assert valid and value == held, f"valid or payload did not hold (seed={seed})"
-                held = value if valid and not ready else None
-                if valid and ready:
+                if sink.held is not None:
+                    assert valid and value == sink.held, f"valid or payload did not hold (seed={seed})"
+                sink.held = value if valid and not sink.ready else None
+                if valid and sink.ready:
                     store.append(value)
-
-        return run
-
-    async def watchdog(ctx):
-        for _ in range(cycles):
+                sink.drive(ctx)
+            cycle += 1
             if all(len(g) >= n for g, (_, n) in zip(got, out_list, strict=True)):
-                for _ in range(extra_cycles):
-                    await ctx.tick()
-                return
-            await ctx.tick()
-        have = [f"{len(g)} of {n}" for g, (_, n) in zip(got, out_list, strict=True)]
-        raise Stalled(f"{type(dut).__name__}: {cycles} cycles, outputs have {', '.join(have)} (seed={seed})")
+                ctx.set(over, left == 0)
+                left -= 1
+            elif cycle > cycles:
+                have = [f"{len(g)} of {n}" for g, (_, n) in zip(got, out_list, strict=True)]
+                raise Stalled(f"{type(dut).__name__}: {cycles} cycles, outputs have {', '.join(have)} (seed={seed})")
+
+    async def until_over(ctx):
+        await ctx.posedge(over)
 
     sim = Simulator(dut)
     sim.add_clock(1e-8)
-    for k, (stream, payloads) in enumerate(in_list):
-        sim.add_testbench(source(stream, payloads, random.Random(f"{seed}/i{k}")), background=True)
-    for k, ((stream, _), store) in enumerate(zip(out_list, got, strict=True)):
-        sim.add_testbench(sink(stream, store, random.Random(f"{seed}/o{k}")), background=True)
+    sim.add_process(streams)
     for process in processes:
         sim.add_testbench(process, background=True)
-    sim.add_testbench(watchdog)
+    sim.add_testbench(until_over)
     sim.run()
     return got

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from sim.traffic import TLS12, TLS13, Stream
 from tests.model.rig import Rig, truth
+from tests.often import often
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def play(rig: Rig, wire: bytes, plan: list[Event]) -> None:
         rig.receive(stream.frame(stream.start_seq + event.start, payload, bad_tcp=event.broken))
 
 
-many = settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+many = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @many
@@ -142,3 +143,8 @@ def test_wrong_hints_inject_nothing(data: st.DataObject):
             rig.resync((record.seq + data.draw(st.sampled_from([0, 0, 0, 1, 4]))) % 2**32, record.number)
     assert stream.application.startswith(rig.hw.application.data)
     assert rig.sw.application.data == stream.application
+
+
+test_honest_network_often = often(test_honest_network, many)
+test_wire_that_was_never_right_often = often(test_wire_that_was_never_right, many)
+test_forged_copies_inject_nothing_often = often(test_forged_copies_inject_nothing, many)

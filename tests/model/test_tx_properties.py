@@ -14,9 +14,10 @@ from model.tx_commands import Sent, TxRequest
 from model.tx_device import GoldenTxDevice
 from sim.traffic import ACK, FIN, RST, SYN, TLS12, TLS13, Stream
 from tests.model.tx_rig import FILLER, TxRig, prefix_size
+from tests.often import often
 
 RUN = 8
-many = settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+many = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @st.composite
@@ -237,3 +238,9 @@ def test_any_bytes(frame: bytes, kind: TxKind, handle: int, segment_size: int):
     rig = TxRig(Stream())
     for sent in outcome(rig, frame, TxRequest(kind, handle, segment_size)):
         assert sent.frame is None or sent.status is TxStatus.PASSED
+
+
+test_nothing_leaks_and_every_drop_is_counted_often = often(test_nothing_leaks_and_every_drop_is_counted, many)
+test_what_leaves_is_what_software_sends_often = often(test_what_leaves_is_what_software_sends, many)
+test_stream_is_not_disturbed_by_retransmissions_often = often(test_stream_is_not_disturbed_by_retransmissions, many)
+test_lies_often = often(test_lies, many)
