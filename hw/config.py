@@ -24,7 +24,7 @@ class Config:
     width: int = 16
     connections: int = 256
     sbox: str = "rom"
-    rx_policy: RxPolicy = RxPolicy.PUBLISHED
+    rx_policy: RxPolicy = RxPolicy.FULL
 
     def __post_init__(self):
         if self.width not in (16, 32, 64):

@@ -68,7 +68,7 @@ class GoldenDevice:
         connections: int = 256,
         width: int = 16,
         hash_key: int = DEFAULT_HASH_KEY,
-        policy: RxPolicy = RxPolicy.PUBLISHED,
+        policy: RxPolicy = RxPolicy.FULL,
     ) -> None:
         self.policy = policy
         self.connections = connections

@@ -137,7 +137,8 @@ def test_deleted_means_raw_and_deleting_twice_is_nothing(netdev):
     assert netdev.counters.deleted == 1 and netdev.tracker_state(sk) is None
 
 
-def test_resync_brings_a_lost_connection_back(netdev):
+def test_resync_brings_a_lost_connection_back():
+    netdev = NetDevice(GoldenDevice(connections=8, policy=RxPolicy.PUBLISHED))
     stream = Stream(seed=1)
     sk, _ = add(netdev, stream)
     lost = [stream.record(bytes(16000)), stream.record(bytes(16000))]

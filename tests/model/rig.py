@@ -5,7 +5,7 @@ from typing import Any
 
 from model.commands import Delivery, Resync, TrackerState
 from model.commands import Query as QueryCommand
-from model.contract import Checksum, Result, Status
+from model.contract import Checksum, Result, RxPolicy, Status
 from model.crypto_info import CryptoInfo
 from model.device import GoldenDevice
 from model.frame import parse
@@ -41,7 +41,7 @@ class Rig:
 
     def __init__(self, stream: Stream, device: GoldenDevice | None = None, hints: bool = True) -> None:
         self.stream = stream
-        self.device = device or GoldenDevice(connections=4)
+        self.device = device or GoldenDevice(connections=4, policy=RxPolicy.PUBLISHED)
         response = self.device.command(stream.add())
         assert response.result is Result.OK
         self.handle = response.handle

@@ -8,7 +8,7 @@ import pytest
 
 from hw.config import Config
 from model.commands import Delivery, Read
-from model.contract import Status
+from model.contract import RxPolicy, Status
 from model.device import GoldenDevice
 from sim.connections import follow
 from sim.run import Settings, run
@@ -71,7 +71,8 @@ def test_chacha_stays_in_software_and_says_why():
 
 
 def test_loss_leads_to_mixed_records_and_resynchronisation():
-    summary = summarize(run(follow(*session("tls13-aes128-decoy")), Settings()))
+    settings = Settings(config=Config(rx_policy=RxPolicy.PUBLISHED))
+    summary = summarize(run(follow(*session("tls13-aes128-decoy")), settings))
     rx = summary["connections"][0]["rx"]
     assert rx["records"] == rx["records_offloaded"] + rx["records_mixed"] + rx["records_software"]
     assert rx["resync_requests"] > 0

@@ -13,7 +13,6 @@ from sim.run import Settings, run
 from tests.sim.conftest import CAPTURES, NAMES
 from tests.sim.sessions import session
 
-LOSS = ("tls12-aes128-reorder", "tls13-aes128-loss", "tls13-aes256-loss-reorder-corrupt")
 WIDTHS = [16, pytest.param(32, marks=pytest.mark.slow), pytest.param(64, marks=pytest.mark.slow)]
 
 
@@ -44,9 +43,10 @@ def test_compiled(device_engine, width, name, backpressure):
     check(name, Shared(device_engine(width)), settings)
 
 
-@pytest.mark.parametrize("policy", [RxPolicy.FULL, pytest.param(RxPolicy.KERNEL, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("name", [n if n in LOSS else pytest.param(n, marks=pytest.mark.slow) for n in NAMES])
-@pytest.mark.parametrize("width", [16, pytest.param(64, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("policy", [RxPolicy.PUBLISHED, RxPolicy.KERNEL])
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("width", [16, 64])
 def test_policies(device_engine, width, name, policy):
     config = Config(width=width, rx_policy=policy)
     check(name, Shared(device_engine(width, rx_policy=policy)), Settings("compiled", config, seed=11))
