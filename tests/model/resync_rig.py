@@ -8,7 +8,7 @@ from model.device import GoldenDevice
 from model.frame import parse
 from model.ktls import KtlsReceiver
 from model.tcp import TcpReceiver
-from sim.traffic import Stream
+from sim.traffic import TLS12, TLS13, Stream
 from tests.model.rig import Rig, crypto_info
 
 
@@ -88,3 +88,32 @@ class NetRig(Rig):
 
 def frames_of(stream: Stream, mss: int = 700, **options: Any) -> list[bytes]:
     return stream.frames(stream.wire, mss=mss, **options)
+
+
+STORM_CONNECTIONS = 256
+
+
+def storm(netdev: NetDevice) -> list[NetRig]:
+    """As many connections lose a record and more of each in one burst; what is lost comes late, for all in turn."""
+    hole, beyond = 12, 5
+    rigs: list[NetRig] = []
+    frames: list[list[bytes]] = []
+    for n in range(STORM_CONNECTIONS):
+        stream = Stream((TLS12, TLS13)[n % 2], seed=1000 + n, start_seq=2**32 - 200 * (n + 1))
+        stream.bulk([3000] * 4 + [1300 + n] * 19)
+        rigs.append(NetRig(stream, netdev=netdev))
+        frames.append(frames_of(stream, 1448))
+    order = [
+        0,
+        *range(1 + hole, 1 + hole + beyond),
+        *range(1, 1 + hole),
+        *range(1 + hole + beyond, max(map(len, frames))),
+    ]
+    for at in order:
+        for rig, of in zip(rigs, frames, strict=True):
+            if at < len(of):
+                rig.receive(of[at])
+        if at == hole + beyond:
+            lost = [rig.deliveries[-1].descriptor.status for rig in rigs]
+            assert set(lost) <= {Status.OUT_OF_SYNC, Status.WAIT}
+    return rigs

@@ -16,7 +16,7 @@ from model.device import GoldenDevice
 from model.ktls import KtlsReceiver, ResyncType
 from sim.traffic import TLS12, TLS13, Stream
 from tests.model.decoys import decoy, sealed_as
-from tests.model.resync_rig import NetRig, frames_of
+from tests.model.resync_rig import STORM_CONNECTIONS, NetRig, frames_of, storm
 from tests.model.rig import Rig, crypto_info
 
 BOTH = pytest.mark.parametrize("version", [TLS12, TLS13])
@@ -372,28 +372,9 @@ def test_30_every_connection_loses_sync_in_one_burst(policy: RxPolicy, mode: Res
     The device holds no queue of requests: one travels with the packet that bears the header, and a connection asks
     again only when its chain has broken or is full.
     """
-    count, hole, beyond = 256, 12, 5
-    netdev = NetDevice(GoldenDevice(count, policy=policy), resync_mode=mode)
-    rigs: list[NetRig] = []
-    frames: list[list[bytes]] = []
-    for n in range(count):
-        stream = Stream((TLS12, TLS13)[n % 2], seed=1000 + n, start_seq=2**32 - 200 * n)
-        stream.bulk([3000] * 4 + [1300 + n] * 19)
-        rigs.append(NetRig(stream, netdev=netdev))
-        frames.append(frames_of(stream, 1448))
-    order = [
-        0,
-        *range(1 + hole, 1 + hole + beyond),
-        *range(1, 1 + hole),
-        *range(1 + hole + beyond, max(map(len, frames))),
-    ]
-    for at in order:
-        for rig, of in zip(rigs, frames, strict=True):
-            if at < len(of):
-                rig.receive(of[at])
-        if at == hole + beyond:
-            lost = [rig.deliveries[-1].descriptor.status for rig in rigs]
-            assert set(lost) <= {Status.OUT_OF_SYNC, Status.WAIT}
+    netdev = NetDevice(GoldenDevice(STORM_CONNECTIONS, policy=policy), resync_mode=mode)
+    rigs = storm(netdev)
+    count = len(rigs)
     searches = policy is not RxPolicy.PUBLISHED
     counters = netdev.counters
     for rig in rigs:

@@ -6,11 +6,14 @@ import random
 
 import pytest
 
+from driver.netdev import NetDevice
 from model.commands import Ack, Delete, Query
 from model.contract import COUNTERS, INDEX_BITS, Result, RxPolicy, Status
 from model.device import GoldenDevice
 from sim.engine import Engine
+from sim.schedule import Recorder
 from sim.traffic import TLS12, TLS13, Stream
+from tests.model.resync_rig import STORM_CONNECTIONS, storm
 from tests.sim.loss_traffic import loss_events
 from tests.sim.test_device import compare, connections, statuses
 
@@ -99,3 +102,18 @@ def test_closed_until_opened_anew(device_engine, policy, version):
     assert seen[:7].count(Status.AUTH_FAILED) == 1 and Status.CLOSED in seen[:7]
     assert Status.CLOSED not in seen[len(one.frames(bytes(wire), mss=70)) :]
     assert responses[-len(COUNTERS) - 3].result is Result.OK
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("policy", [RxPolicy.KERNEL, RxPolicy.FULL])
+@pytest.mark.parametrize("width", [16, 64])
+def test_resync_storm(device_engine, width, policy):
+    """256 connections out of sync at once: the RTL asks and comes back as the golden device does, packet by packet."""
+    engine = device_engine(width, rx_policy=policy)
+    recorder = Recorder(GoldenDevice(STORM_CONNECTIONS, width, policy=policy))
+    storm(NetDevice(recorder))
+    entries = recorder.schedule.entries
+    result = engine.run([e.event for e in entries], idle=0.1, backpressure=0.1, seed=30)
+    assert result.deliveries == [e.output for e in entries if e.is_frame]
+    assert result.responses == [e.output for e in entries if not e.is_frame]
+    assert sum(d.descriptor.request is not None for d in result.deliveries) == STORM_CONNECTIONS
