@@ -45,7 +45,7 @@ class NetDevice:
     tx_resync : TxResync
         Mechanism for transmitted packets out of order.
     resync_mode : ResyncMode
-        How requests of a receive device that searches the stream go to the stack.
+        How requests of the receive device go to the stack.
     resync_delay : int
         Packets of a connection until the device has answered which place it asks for (`ASYNC`).
 
@@ -87,8 +87,7 @@ class NetDevice:
         if hash_key is not None:
             device.command(Seed(hash_key))
         self.capabilities = probe(device)
-        searches = self.capabilities.rx_policy is not RxPolicy.PUBLISHED
-        self._resync_mode = ResyncMode(resync_mode) if searches else None
+        self._resync_mode = ResyncMode(resync_mode)
 
     # --- struct tlsdev_ops -------------------------------------------------------------------------
     def tls_dev_add(self, sk: Sock, direction: Direction, crypto_info: CryptoInfo, start_offload_tcp_sn: int) -> int:

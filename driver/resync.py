@@ -28,15 +28,14 @@ class RxResync:
     """One connection's.
 
     A socket of the kernel has one way to resynchronise. For a device that searches the stream it is the request, as
-    under load a hint is stale as a rule; but the device may follow a chain of decoys, for which no answer ever comes.
+    under load a hint is stale as a rule; but it may follow a chain of decoys, for which no answer ever comes.
     So when it has been lost for `PATIENCE` packets the stack is asked for next-record hints, for as many packets, and
     so on in turn.
 
     Parameters
     ----------
     sk, device, handle
-    mode : ResyncMode or None
-        None: the device does not search, there are hints only.
+    mode : ResyncMode
     counters : RxCounters
         The device's, over all connections.
     delay : int
@@ -44,7 +43,7 @@ class RxResync:
     """
 
     def __init__(
-        self, sk: Sock, device: Device, handle: int, mode: ResyncMode | None, counters: RxCounters, delay: int
+        self, sk: Sock, device: Device, handle: int, mode: ResyncMode, counters: RxCounters, delay: int
     ) -> None:
         self.counted = ResyncCounters()
         self._sk = sk
@@ -65,7 +64,7 @@ class RxResync:
         if descriptor.decrypted:
             self._lost = 0
         self._lost += descriptor.status in _LOST
-        if self._mode and self._lost == PATIENCE:
+        if self._lost == PATIENCE:
             self._lost = 0
             self._cancel()
             hints = self._type is ResyncType.CORE_NEXT_HINT
@@ -140,7 +139,6 @@ class RxResync:
 
 
 _TYPES = {
-    None: ResyncType.CORE_NEXT_HINT,
     ResyncMode.SYNC: ResyncType.DRIVER_REQ,
     ResyncMode.ASYNC: ResyncType.DRIVER_REQ_ASYNC,
 }

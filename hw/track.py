@@ -1,14 +1,15 @@
 """The tracker: which bytes of a frame belong to which record, and what becomes of the frame."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw import layouts
-from hw.buffer import PairPort
+from hw.buffer import PairPort, readable
 from hw.config import Config
+from hw.search import TAIL, Search, looks_like_header
 from hw.walk import Walk, position_layout
-from model.contract import MAX_RECORD, Checksum, Result, Status
+from model.contract import HEADER_SIZE, MAX_RECORD, Checksum, Result, Status
 
 entry_layout = data.StructLayout({
     "tls13": 1,
@@ -16,7 +17,11 @@ entry_layout = data.StructLayout({
     "seen": 32,
     "out_of_sync": 1,
     "skipping": 1,
-    "at": position_layout,
+    "at": position_layout,  # out of sync: in the chain of headers, `number` counts its records
+    "tracking": 1,  # a chain of headers, which begins at `guess`
+    "guess": 32,
+    "tail_valid": 1,
+    "tail": 8 * TAIL,  # the last bytes searched
 })  # fmt: skip
 
 
@@ -31,7 +36,8 @@ class Track(wiring.Component):
 
     Contract: for each frame of `i`, in order, the frame's fragments and then one item with `end` on `o`. Fragments
     leave as soon as the header in front of them is in the buffer; the end waits for the frame's checksum, and only
-    then does the connection's state change. About seven cycles a frame, and four for each record header in it.
+    then does the connection's state change. About seven cycles a frame, and four for each record header in it; out of
+    sync a cycle for each beat searched.
 
     Members
     -------
@@ -75,6 +81,7 @@ class Track(wiring.Component):
         record_end = Signal(32)  # H of the contract: where the record in progress ends
         status = Signal(Status)
         walk = Walk(m, config, self, frame, at, entry.tls13, index)
+        search = Search(m, config, self, frame, walk.limit, entry.tls13)
 
         m.d.comb += [
             self.o.p.payload_length.eq(frame.payload_length),
@@ -95,6 +102,17 @@ class Track(wiring.Component):
         too_far = Signal()
         skip = Signal(layouts.OFFSET_BITS)  # bytes before expected, or before the record's end
         skip_record = Signal(layouts.OFFSET_BITS)
+        # Out of sync: what of the frame is new, and where in it headers are looked for.
+        quiet = Signal()
+        news = Signal()
+        leaps = Signal()  # it begins past what has been seen
+        leap = Signal(32)
+        leap_inside = Signal()  # and in the body of the chain's record in progress
+        skip_seen = Signal(layouts.OFFSET_BITS)
+        first = Signal(layouts.OFFSET_BITS)
+        header_here = Signal()  # the header walked begins in this frame, at `header_at`
+        header_at = Signal(layouts.OFFSET_BITS)
+        request = Signal()
 
         def take(*, offset, partial):
             """Start walking `offset` bytes into the payload."""
@@ -103,7 +121,17 @@ class Track(wiring.Component):
                 status.eq(Mux(partial, Status.GAP, Status.DECRYPTED)),
             ]
 
-        with m.FSM():
+        def track(*, place, header, count):
+            """A chain begins at this byte of the frame, or of the one before (count != 0)."""
+            return [
+                entry.tracking.eq(1),
+                entry.guess.eq(frame.seq + place - frame.payload_offset),
+                at.eq(0),
+                at.header.eq(header),
+                at.header_count.eq(count),
+            ]
+
+        with m.FSM() as fsm:
             with m.State("idle"):
                 with m.If(self.operations.valid):
                     m.next = "operation"
@@ -125,6 +153,9 @@ class Track(wiring.Component):
                     end_seq.eq(frame.seq + frame.payload_length),
                     record_end.eq(read.data.expected + read.data.at.remaining),
                     walk.limit.eq(frame.payload_offset + frame.payload_length),
+                    quiet.eq(0),
+                    request.eq(0),
+                    header_here.eq(0),
                 ]
                 m.next = "compare"
 
@@ -140,6 +171,11 @@ class Track(wiring.Component):
                     too_far.eq((end_seq - entry.expected)[:32] > MAX_RECORD),
                     skip.eq(entry.expected - frame.seq),
                     skip_record.eq(record_end - frame.seq),
+                    news.eq(after(end_seq, entry.seen)),
+                    leaps.eq(after(frame.seq, entry.seen)),
+                    leap.eq(frame.seq - entry.seen),
+                    leap_inside.eq((frame.seq - entry.seen)[:32] < at.remaining),
+                    skip_seen.eq(entry.seen - frame.seq),
                 ]
                 with m.If(after(end_seq, entry.seen)):
                     m.d.sync += entry.seen.eq(end_seq)
@@ -148,7 +184,20 @@ class Track(wiring.Component):
             with m.State("decide"):
                 m.next = "finish"
                 with m.If(entry.out_of_sync):
-                    m.d.sync += status.eq(Status.OUT_OF_SYNC)
+                    start = frame.payload_offset + Mux(leaps, 0, skip_seen)
+                    m.d.sync += [status.eq(Status.OUT_OF_SYNC), walk.cursor.eq(start), first.eq(start)]
+                    with m.If(news):
+                        m.d.sync += quiet.eq(1)
+                        m.next = "walk"
+                        with m.If(leaps):
+                            m.d.sync += entry.tail_valid.eq(0)
+                        with m.If(~entry.tracking):
+                            m.next = "buffered"
+                        with m.Elif(leaps & leap_inside):
+                            m.d.sync += at.remaining.eq(at.remaining - leap)
+                        with m.Elif(leaps):
+                            m.d.sync += [entry.tracking.eq(0), at.eq(0)]
+                            m.next = "buffered"
                 with m.Elif(in_order):
                     m.d.sync += take(offset=0, partial=0)
                     m.next = "walk"
@@ -179,12 +228,65 @@ class Track(wiring.Component):
 
             def done():
                 m.next = "commit"
+                with m.If(quiet):
+                    m.d.sync += entry.tail_valid.eq(0)
+                    m.next = "scanned"
 
             def bad():
                 m.d.sync += [status.eq(Status.BAD_HEADER), entry.out_of_sync.eq(1)]
                 m.next = "finish"
+                with m.If(quiet):
+                    again = Mux(header_here, header_at + 1, first)
+                    m.d.sync += [status.eq(Status.OUT_OF_SYNC), entry.tracking.eq(0), at.eq(0), request.eq(0)]
+                    m.d.sync += [walk.cursor.eq(again), entry.tail_valid.eq(0)]
+                    m.next = "buffered"
 
-            walk.states(done=done, bad=bad)
+            def opened():
+                with m.If(quiet & (at.number == 0)):
+                    m.d.sync += request.eq(1)
+
+            walk.states(done=done, bad=bad, opened=opened, quiet=quiet)
+            with m.State("buffered"):
+                # all of the frame: a search does not wait for a beat
+                last = frame.base + ((walk.limit - 1) >> config.rotate_bits)
+                with m.If(readable(self.written, self.ended, last[: config.pointer_bits], frame.packet)):
+                    m.d.sync += search.start(walk.cursor)
+                    m.next = "search"
+                    with m.If(entry.tail_valid):
+                        m.next = "tail"
+
+            with m.State("tail"):
+                m.next = "search"
+                window = Cat(entry.tail, walk.ahead[: 8 * TAIL])
+                for n in reversed(range(TAIL)):
+                    text = window[8 * n :][: 8 * HEADER_SIZE]
+                    with m.If(looks_like_header(text, entry.tls13) & (walk.left > n)):
+                        m.d.sync += track(place=walk.cursor - (TAIL - n), header=entry.tail >> 8 * n, count=TAIL - n)
+                        m.next = "walk"
+
+            def found(place):
+                m.d.sync += track(place=place, header=0, count=0)
+                m.d.sync += walk.cursor.eq(place)
+                m.next = "walk"
+
+            def missed():
+                m.d.sync += [entry.tail_valid.eq(0), walk.cursor.eq(walk.limit - TAIL)]
+                m.next = "scanned"
+                with m.If(walk.limit - first >= TAIL):
+                    m.next = "keep"
+
+            search.states(found=found, missed=missed)
+
+            with m.State("keep"):
+                m.next = "kept"  # a cycle for the buffer
+
+            with m.State("kept"):
+                m.d.sync += [entry.tail_valid.eq(1), entry.tail.eq(walk.ahead)]
+                m.next = "scanned"
+
+            with m.State("scanned"):
+                m.d.sync += entry.at.eq(at)
+                m.next = "finish"
 
             with m.State("commit"):
                 # What the walk found becomes the connection's state, if the checksum lets it.
@@ -198,6 +300,8 @@ class Track(wiring.Component):
                     self.o.p.end.eq(1),
                     self.o.p.descriptor.status.eq(Mux(good, status, Status.BAD_CHECKSUM)),
                     self.o.p.keep_sum.eq(good & walked & walk.open_sum),
+                    self.o.p.descriptor.request.eq(good & request),
+                    self.o.p.descriptor.request_seq.eq(Mux(good & request, entry.guess, 0)),
                     self.o.valid.eq(self.checksum.valid),
                 ]
                 with m.If(self.checksum.valid & self.o.ready):
@@ -214,6 +318,8 @@ class Track(wiring.Component):
                 with m.If(self.answers.ready):
                     m.next = "idle"
 
+        with m.If(fsm.ongoing("header") & (at.header_count == 0)):
+            m.d.sync += [header_here.eq(1), header_at.eq(walk.cursor)]
         return m
 
     def _operate(self, m, operation, entry, write):
@@ -226,8 +332,18 @@ class Track(wiring.Component):
             fresh.skipping.eq(1),
             fresh.at.number.eq(operation.record_number),
         ]
+        # The place the chain begins at: number and place of what follows it.
+        confirmed = entry.out_of_sync & entry.tracking & (operation.seq == entry.guess)
+        inside = entry.at.remaining != 0
+        with m.If(confirmed & (operation.kind == layouts.TrackerOperation.RESYNC)):
+            m.d.comb += [
+                fresh.expected.eq(entry.seen + entry.at.remaining),
+                fresh.at.number.eq(operation.record_number + entry.at.number + inside),
+                fresh.at.header_count.eq(Mux(inside, 0, entry.at.header_count)),
+                fresh.at.header.eq(Mux(inside, 0, entry.at.header)),
+            ]
         behind = entry.out_of_sync | after(entry.seen, entry.expected)
-        accepted = behind & ~(operation.seq - entry.seen)[31]
+        accepted = confirmed | (behind & ~(operation.seq - entry.seen)[31])
         state = self.answers.p.state
         m.d.comb += write.addr.eq(operation.index)
         m.d.sync += [

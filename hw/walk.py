@@ -127,7 +127,7 @@ class Walk:
             available.eq(readable(tracker.written, tracker.ended, last_beat, frame.packet)),
             tracker.buffer.address.eq(frame.base + (cursor >> config.rotate_bits)),
         ]
-        fetched = shift_right_bytes(tracker.buffer.data, cursor[: config.rotate_bits], HEADER_BYTES)
+        self.ahead = fetched = shift_right_bytes(tracker.buffer.data, cursor[: config.rotate_bits], HEADER_BYTES)
         self.fetched = Signal(8 * HEADER_BYTES)
         with m.Switch(wanted):
             for n in range(HEADER_BYTES + 1):
@@ -147,12 +147,14 @@ class Walk:
         ended: Callable[[], None] = lambda: None,
         refuse: tuple[Value, Callable[[], None]] | None = None,
         check_parts: bool = False,
+        opened: Callable[[], None] = lambda: None,
+        quiet: Value = Const(0, 1),  # noqa: B008
     ) -> None:
         """Add the states.
 
         `ended` is called where a record ends, for what the tracker keeps of it. `refuse` is a condition under which
         the next fragment must not leave, and what is next then. `check_parts`: a header that the frame's end cuts is
-        checked as far as it goes.
+        checked as far as it goes. `opened` is called at a header within the limits. `quiet`: no fragment leaves.
         """
         m, at = self.m, self.at
         refused, refusal = refuse or (Const(0, 1), done)
@@ -162,8 +164,8 @@ class Walk:
             with m.Elif(refused):
                 refusal()
             with m.Elif(at.remaining != 0):
-                m.d.comb += self.tracker.o.valid.eq(1)
-                with m.If(self.tracker.o.ready):
+                m.d.comb += self.tracker.o.valid.eq(~quiet)
+                with m.If(self.tracker.o.ready | quiet):
                     m.d.sync += [
                         self.cursor.eq(self.cursor + self.count),
                         at.remaining.eq(at.remaining - self.count),
@@ -200,6 +202,7 @@ class Walk:
         with m.State("check"):
             with m.If(self.header.good):
                 m.d.sync += at.remaining.eq(self.header.body_length + TAG_SIZE)
+                opened()
                 m.next = "walk"
             with m.Else():
                 bad()

@@ -9,11 +9,13 @@ from typing import NamedTuple
 from cryptography.exceptions import InvalidTag
 
 from model.commands import Add, Resync, TrackerState
-from model.contract import MAX_RECORD, TAG_SIZE, Status
+from model.contract import HEADER_SIZE, MAX_RECORD, TAG_SIZE, Status
 from model.record import RecordCipher
 
 _SEQ = (1 << 32) - 1
 _NUMBER = (1 << 64) - 1
+PATTERN = b"\x17\x03\x03"
+"""How a record of application data begins."""
 
 
 def seq_diff(a: int, b: int) -> int:
@@ -55,6 +57,84 @@ class _Portion(NamedTuple):
     length: int
 
 
+class _Search:
+    """What of a stream out of sync has been found that looks like record headers.
+
+    Members
+    -------
+    guess : int or None
+        Where the chain of headers begins that is tracked; `count` records of it have ended, of the one in progress
+        `remaining` bytes are to come, or `header` has come.
+    touched : bool
+        There was a chain: the rest counts for it.
+    """
+
+    def __init__(self, cipher: RecordCipher) -> None:
+        self._cipher = cipher
+        self._tail = b""
+        self.guess: int | None = None
+        self.touched = False
+        self.count = 0
+        self.header = b""
+        self.remaining = 0
+
+    def _chain(self, guess: int | None, header: bytes = b"") -> None:
+        self.touched |= guess is not None
+        self.guess = guess
+        self.header = header
+        self.count = self.remaining = 0
+
+    def take_in(self, place: int, payload: bytes, leap: int) -> int | None:
+        """The bytes from `place` on are new, `leap` bytes past those before; the place to ask the host about."""
+        if leap:
+            self._tail = b""
+            if leap < self.remaining:
+                self.remaining -= leap
+            else:
+                self._chain(None)
+        at = self._search(place, payload, 0) if self.guess is None else 0
+        request: int | None = None
+        first: int | None = None
+        while at < len(payload):
+            if self.remaining:
+                step = min(self.remaining, len(payload) - at)
+                at += step
+                self.remaining -= step
+                if not self.remaining:
+                    self.count += 1
+                    self.header = b""
+                continue
+            if not self.header:
+                first = at
+            piece = payload[at : at + self._cipher.header_size - len(self.header)]
+            self.header += piece
+            at += len(piece)
+            if len(self.header) < self._cipher.header_size:
+                break
+            opened = self._cipher.open(self.header, 0)
+            if opened:
+                self.remaining = opened.size
+                request = request if self.count else self.guess
+                continue
+            self._chain(None)
+            self._tail = b""
+            request = None
+            at = self._search(place, payload, 0 if first is None else first + 1)
+        self._tail = payload[-4:] if self.guess is None and len(payload) >= 4 else b""
+        return request
+
+    def _search(self, place: int, payload: bytes, first: int) -> int:
+        """Begin a chain at the first thing that looks like a header; where in the payload to go on."""
+        tail = self._tail
+        text = tail + payload
+        low, high = self._cipher.limits
+        for n in range(first, len(text) - HEADER_SIZE + 1):
+            if text[n : n + 3] == PATTERN and low <= (text[n + 3] << 8 | text[n + 4]) <= high:
+                self._chain((place - len(tail) + n) & _SEQ, tail[n:])
+                return max(n - len(tail), 0)
+        return len(payload)
+
+
 class _Walk:
     """What taking a packet's bytes comes to, before it is known whether the state may change."""
 
@@ -91,6 +171,7 @@ class Connection:
         self.out_of_sync = False
         self._header = b""
         self._record: _Record | None = None
+        self._search = _Search(self._cipher)
 
     # --- commands ----------------------------------------------------------------------------------
     @property
@@ -99,18 +180,30 @@ class Connection:
         return record.size - record.taken if record else 0
 
     def state(self) -> TrackerState:
+        search = self._search
+        number, remaining, header = self.number, self.remaining, self._header
+        if search.touched:
+            number, remaining, header = search.count, search.remaining, b"" if search.remaining else search.header
         return TrackerState(
             expected_seq=self.expected,
             seen_seq=self.seen,
-            record_number=self.number,
-            remaining=self.remaining,
-            header_count=len(self._header),
+            record_number=number,
+            remaining=remaining,
+            header_count=len(header),
             out_of_sync=self.out_of_sync,
             skipping=self.skipping,
         )
 
     def resync(self, command: Resync) -> bool:
         """Whether the command was obeyed; False: IGNORED."""
+        search = self._search
+        if self.out_of_sync and search.guess == command.seq & _SEQ:
+            inside = search.remaining > 0
+            number = command.record_number + search.count + inside
+            self._stand_before((self.seen + search.remaining) & _SEQ, number & _NUMBER)
+            self._header = b"" if inside else search.header
+            self.out_of_sync = False
+            return True
         behind = self.out_of_sync or seq_diff(self.seen, self.expected) > 0
         if not behind or seq_diff(command.seq, self.seen) < 0:
             return False
@@ -128,14 +221,21 @@ class Connection:
         self.skipping = True
         self._header = b""
         self._record = None
+        self._search = _Search(self._cipher)
 
     # --- packets -----------------------------------------------------------------------------------
     def take_in(self, seq: int, payload: bytes) -> Taken:
         end = (seq + len(payload)) & _SEQ
-        if seq_diff(end, self.seen) > 0:
+        leap = seq_diff(seq, self.seen)
+        news = seq_diff(end, self.seen) > 0
+        if news:
             self.seen = end
         if self.out_of_sync:
-            return Taken(Status.OUT_OF_SYNC)
+            request: int | None = None
+            if news:
+                skipped = max(-leap, 0)
+                request = self._search.take_in((seq + skipped) & _SEQ, payload[skipped:], max(leap, 0))
+            return Taken(Status.OUT_OF_SYNC, request=request)
         ahead = seq_diff(seq, self.expected)
         if ahead == 0:
             return self._take(payload, 0, end)

@@ -8,10 +8,12 @@ from amaranth.lib import data
 from hw import layouts
 from hw.config import Config
 from hw.track import Track
+from model.commands import Resync
 from model.contract import Checksum, Result, Status
 from model.tracker import Connection
 from sim.traffic import TLS12, TLS13, Stream
 from tests.hw.testbench import run_streams
+from tests.model.decoys import decoy, sealed_as
 
 
 def buffer_of(dut, payloads: list[bytes], requests: list[dict], width: int):
@@ -186,3 +188,109 @@ def test_resync_is_taken_only_behind_a_gap_and_ahead_of_what_was_seen():
     results = [Result(data.Const(layouts.tracker_answer(), a).result) for a in answers]
     # The second one is taken; after it nothing has been seen past what is expected.
     assert results == [Result.OK, Result.IGNORED, Result.OK, Result.IGNORED]
+
+
+def lost_stream(rng: random.Random, version: int) -> tuple[Stream, list[tuple[int, bytes]]]:
+    """Segments of a stream that loses more than a record of any size, and what comes behind, decoys in it."""
+    stream = Stream(version, seed=rng.randrange(1000), start_seq=2**32 - rng.choice([20_000, 34_000]))
+    wire = stream.bulk([50, 16384, 16384])
+    behind = len(wire) - 30
+    for _ in range(25):
+        size = rng.choice([0, 1, 13, 60, 300])
+        body = bytearray(rng.randbytes(size))
+        for at in range(rng.randrange(40), size - 4, rng.choice([5, 17, 40, 100])):
+            body[at : at + 5] = decoy(rng.choice([24, 30, 31, 77, 16401, rng.randrange(65536)]))
+        wire += sealed_as(stream, bytes(body))
+    cuts, at = [40, behind], behind
+    while at < len(wire):
+        at += rng.choice([1, 2, 3, 4, 5, 9, 40, 200, 700])
+        cuts.append(at)
+    first, _, *rest = stream.segments(wire, cuts)
+    segments = [first, *impaired(rng, rest)]
+    for n in range(2, len(segments), 7):  # some begin before what has been seen
+        seq, payload = segments[n]
+        back = min(rng.choice([1, 4, 30]), (seq - stream.start_seq) % 2**32)
+        at = (seq - stream.start_seq) % 2**32
+        segments[n] = ((seq - back) % 2**32, wire[at - back : at + len(payload)])
+    return stream, segments
+
+
+def played(seed: int, width: int, version: int):
+    """What golden and RTL tracker say to each frame, to RESYNC at the chain tracked, and to QUERY before and after."""
+    rng = random.Random(seed)
+    config = Config(width=width, connections=8)
+    stream, segments = lost_stream(rng, version)
+    golden = Connection(stream.add())
+    requests, checksums, want, base = [], [], [], 0
+    for number, (seq, payload) in enumerate(segments):
+        offset = rng.randrange(54, 140)
+        good = number % 9 != 4
+        requests.append(
+            {
+                "base": base % (1 << config.pointer_bits),
+                "packet": number % 64,
+                "matched": 1,
+                "handle": 3,
+                "seq": seq,
+                "payload_offset": offset,
+                "payload_length": len(payload),
+            }
+        )
+        base += -(-(offset + len(payload)) // width)
+        checksums.append(Checksum.GOOD if good else Checksum.BAD)
+        taken = golden.take_in(seq, payload) if good else None
+        want.append((taken.status, taken.request) if taken else (Status.BAD_CHECKSUM, None))
+    states = [golden.state()]
+    place = golden._search.guess  # pyright: ignore[reportPrivateUsage]
+    place = golden.seen if place is None else place
+    assert golden.resync(Resync(3, place, 2**64 - 5))
+    states.append(golden.state())
+
+    dut = Track(config)
+    operations = layouts.TrackerOperation
+    init = {"kind": operations.INIT, "index": 3, "tls13": version == TLS13, "seq": stream.start_seq}
+    items: list[int] = []
+
+    async def operate(ctx):
+        ends = 0
+        while ends < len(requests):
+            _, _, valid, ready, item = await ctx.tick().sample(dut.o.valid, dut.o.ready, dut.o.payload)
+            if valid and ready and item.end:
+                items.append(item.as_bits())
+                ends += 1
+        query = {"kind": operations.QUERY, "index": 3}
+        resync = {"kind": operations.RESYNC, "index": 3, "seq": place, "record_number": 2**64 - 5}
+        for operation in (query, resync, query):
+            ctx.set(dut.operations.payload, operation)
+            ctx.set(dut.operations.valid, 1)
+            await ctx.tick().until(dut.operations.ready)
+            ctx.set(dut.operations.valid, 0)
+
+    answers, _ = run_streams(
+        dut,
+        [(dut.operations, [init]), (dut.i, requests), (dut.checksum, checksums)],
+        [(dut.answers, 4), (dut.o, len(requests))],
+        backpressure=0.2,
+        seed=seed,
+        processes=[buffer_of(dut, [p for _, p in segments], requests, width), operate],
+    )
+    got = []
+    for bits in items:
+        descriptor = data.Const(layouts.work(config), bits).descriptor
+        got.append((Status(descriptor.status), descriptor.request_seq if descriptor.request else None))
+    told = [data.Const(layouts.tracker_answer(), a) for a in answers]
+    assert Result(told[2].result) is Result.OK
+    return got, want, [told[1].state, told[3].state], states
+
+
+@pytest.mark.parametrize("width", [16, 64])
+@pytest.mark.parametrize("version", [TLS12, TLS13])
+@pytest.mark.parametrize("seed", [1, *(pytest.param(n, marks=pytest.mark.slow) for n in range(2, 12))])
+def test_search_is_the_golden_search(seed, version, width):
+    got, want, states, expected = played(seed, width, version)
+    assert got == want
+    assert Status.OUT_OF_SYNC in {status for status, _ in got} and any(place is not None for _, place in got)
+    for state, golden in zip(states, expected, strict=True):
+        for field in ("expected_seq", "seen_seq", "record_number", "remaining", "header_count"):
+            assert getattr(state, field) == getattr(golden, field), field
+        assert (bool(state.out_of_sync), bool(state.skipping)) == (golden.out_of_sync, golden.skipping)

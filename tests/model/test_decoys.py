@@ -128,7 +128,7 @@ def test_21_decoys_anywhere(policy: RxPolicy, version: int, seed: int, mode: Res
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("policy", [RxPolicy.KERNEL, RxPolicy.FULL])
+@pytest.mark.parametrize("policy", list(RxPolicy))
 @pytest.mark.parametrize("version", [TLS12, TLS13])
 def test_21_decoys_anywhere_at_length(policy: RxPolicy, version: int):
     """The same, many; decoys are asked about, chains break, and hints are needed now and then."""

@@ -375,16 +375,14 @@ def test_30_every_connection_loses_sync_in_one_burst(policy: RxPolicy, mode: Res
     netdev = NetDevice(GoldenDevice(STORM_CONNECTIONS, policy=policy), resync_mode=mode)
     rigs = storm(netdev)
     count = len(rigs)
-    searches = policy is not RxPolicy.PUBLISHED
     counters = netdev.counters
     for rig in rigs:
         assert len(rig.deliveries) == len(rig.sent) and rig.deliveries[-1].descriptor.decrypted
-        assert len(rig.requests) == searches
-        assert len(rig.told) <= (1 if searches else 6)
+        assert len(rig.requests) == 1 and len(rig.told) <= 1
         rig.expect_everything()
-    assert counters.resync_req_pkt == count * searches == sum(rig.resyncs.requests for rig in rigs)
+    assert counters.resync_req_pkt == count == sum(rig.resyncs.requests for rig in rigs)
     assert counters.resync_req_start == counters.resync_req_end + counters.resync_req_skip
-    assert counters.resync_req_start == count * (searches and mode is ResyncMode.ASYNC)
+    assert counters.resync_req_start == count * (mode is ResyncMode.ASYNC)
     if policy is not RxPolicy.FULL:  # whose late packets bring it back
         assert counters.resync_res_ok == count == sum(rig.resyncs.confirmed for rig in rigs)
 
