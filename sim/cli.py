@@ -297,7 +297,8 @@ def _add_policy(parser: argparse.ArgumentParser) -> None:
         help="how the receive device goes on behind lost, late or forged packets: published (a gap in a record gives "
         "the record up; behind one over a header the device looks for a header itself and asks the stack to confirm "
         "it), kernel (the same, and what contradicts a header that it relied on, or follows a wrong tag, is never "
-        "marked decrypted), full (kernel, and late packets are decrypted; headers found behind a gap are kept until the stack confirms them or a whole authentic record "
+        "marked decrypted), full (kernel, and late packets are decrypted; "
+        "headers found behind a gap are kept until the stack confirms them or a whole authentic record "
         f"proves them without it); default {default.value}",
     )
 
