@@ -245,6 +245,8 @@ class Search:
         else:
             device = loss_tracker.LossConnection(add, self._policy)
         device._cipher = StubCipher(self._sender)  # type: ignore[assignment]
+        if isinstance(device, tracker.Connection):
+            device._search._cipher = device._cipher
         stack = Stack(self._sender, bytearray(SPAN * UNIT), bytearray(SPAN * UNIT))
         return Node(device, stack, stack.clone(), None, ())
 
