@@ -211,8 +211,9 @@ def gap_states(s: Desk, *, then: str, conflict: str):
                 m.d.sync += [*s.stop(Status.CONFLICT), entry.conflict.eq(1)]
                 m.next = conflict
             with m.Elif((body - s.seq)[:32] < s.length):
-                # All of it in this frame: nothing of it has to pass raw, so it must be judged.
-                whole = ~s.stopped & ((body + s.size - s.seq)[:32] <= s.length)
+                # All of it in this frame: nothing of it has to pass raw, so it must be judged. But behind a raw
+                # record, whose number may have been guessed before its place was known, the frame stays raw.
+                whole = ~s.stopped & ~s.raw_portion & ((body + s.size - s.seq)[:32] <= s.length)
                 m.d.sync += [
                     s.portions.eq(1),
                     s.live_portion.eq(s.live_portion | whole),

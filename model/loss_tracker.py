@@ -354,8 +354,10 @@ class LossConnection:
             walk.stop = Status.CONFLICT
             return
         at = seq_diff(record.body, seq)
-        # all of it in this packet: nothing of it has to pass raw, so it must be judged
-        record.raw = walk.stop is not None or at + record.size > len(payload)
+        # All of it in this packet: nothing of it has to pass raw, so it must be judged. But behind a raw record, whose
+        # number may have been guessed before its place was known, the packet stays raw.
+        behind_raw = any(p.record.raw for p in walk.portions)
+        record.raw = walk.stop is not None or behind_raw or at + record.size > len(payload)
         if 0 <= at < len(payload):
             self._count(walk, _Portion(record, 0, at, min(len(payload) - at, record.size)), payload)
 

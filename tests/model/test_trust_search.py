@@ -90,6 +90,11 @@ def test_long_attacks(monkeypatch: pytest.MonkeyPatch, honest: bool):
     assert wander(250, 0, monkeypatch, honest) > 500
 
 
+def test_late_packet_with_a_raw_tail_and_the_whole_record_of_a_gap(monkeypatch: pytest.MonkeyPatch):
+    """Honest, and found by the search below: the tail's number was guessed before the frontier moved."""
+    wander(1, 34854, monkeypatch, honest=True)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("honest", [False, True])
 @pytest.mark.parametrize("seed", range(10_000, 60_000, 10_000))
