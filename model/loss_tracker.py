@@ -16,8 +16,6 @@ from model.tracker import Taken, seq_diff
 
 _SEQ = (1 << 32) - 1
 _NUMBER = (1 << 64) - 1
-_PATTERN = b"\x17\x03\x03"
-"""How a record of application data begins."""
 
 
 class _Header:
@@ -503,23 +501,20 @@ class LossConnection:
 
     def _prepend(self, seq: int, payload: bytes) -> None:
         """A late packet beyond the frontier: the first thing in it that looks like the header in front of a chain."""
-        low, high = self._cipher.limits
-        for at in range(len(payload) - self._cipher.header_size + 1):
-            length = payload[at + 3] << 8 | payload[at + 4]
-            if payload[at : at + 3] != _PATTERN or not low <= length <= high:
-                continue
+        at = self._cipher.find(payload)
+        while at is not None and at + self._cipher.header_size <= len(payload):
             header = self._header((seq + at) & _SEQ)
-            end = (header.place + HEADER_SIZE + length) & _SEQ
+            size = HEADER_SIZE + (payload[at + 3] << 8 | payload[at + 4])
+            end = (header.place + size) & _SEQ
             chain = next((c for c in self._chains if c.count and c.start == end), None)
-            if chain is None:
-                continue
-            if self._room:
-                header.capture(seq, payload)
-                size = HEADER_SIZE + length - header.size
-                chain.start = header.place
-                chain.count += 1
-                chain.records.insert(0, _Record(header, 0, b"", b"", size, raw=True))
-            return
+            if chain:
+                if self._room:
+                    header.capture(seq, payload)
+                    chain.start = header.place
+                    chain.count += 1
+                    chain.records.insert(0, _Record(header, 0, b"", b"", size - header.size, raw=True))
+                return
+            at = self._cipher.find(payload, at + 1)
 
     def _scan(self, seq: int, payload: bytes, end: int, follows: bool, status: Status) -> Taken:
         """A packet beyond the frontier and beyond everything seen: look for headers."""
@@ -593,12 +588,8 @@ class LossConnection:
         first = seq_diff(position, seq)
         data = payload if first else self._tail + payload
         base = seq if first else (seq - len(self._tail)) & _SEQ
-        low, high = self._cipher.limits
-        for at in range(first, len(data) - HEADER_SIZE + 1):
-            if data[at : at + 3] == _PATTERN:
-                if low <= (data[at + 3] << 8 | data[at + 4]) <= high:
-                    return (base + at) & _SEQ
-        return None
+        at = self._cipher.find(data, first)
+        return None if at is None else (base + at) & _SEQ
 
     def _prove(self, payload: bytes, portions: list[_Portion], taken: Taken, spoiled: bool) -> Taken:
         """Count on the quiet; a whole record that is authentic under the number guessed puts the chain to work."""

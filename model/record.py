@@ -17,6 +17,8 @@ from model.contract import (
 )
 
 _TLS12 = 0x0303
+_PATTERN = b"\x17" + TLS_VERSION_BYTES.to_bytes(2, "big")
+"""How a record of application data begins."""
 
 
 class Opened(NamedTuple):
@@ -58,6 +60,16 @@ class RecordCipher:
             aad = number.to_bytes(8, "big") + header[:3] + plain.to_bytes(2, "big")
             return Opened(self._salt + header[HEADER_SIZE:], aad, plain + TAG_SIZE)
         return Opened((self._static_iv ^ number).to_bytes(12, "big"), header, length)
+
+    def find(self, data: bytes, first: int = 0) -> int | None:
+        """The first place from `first` on of what looks like the header of a record of application data."""
+        low, high = self.limits
+        at = data.find(_PATTERN, first)
+        while 0 <= at <= len(data) - HEADER_SIZE:
+            if low <= (data[at + 3] << 8 | data[at + 4]) <= high:
+                return at
+            at = data.find(_PATTERN, at + 1)
+        return None
 
     def plausible(self, part: bytes) -> bool:
         """Whether the first bytes of a header, as far as they are there, can be those of one within the limits."""

@@ -9,13 +9,11 @@ from typing import NamedTuple
 from cryptography.exceptions import InvalidTag
 
 from model.commands import Add, Resync, TrackerState
-from model.contract import HEADER_SIZE, MAX_RECORD, TAG_SIZE, Status
+from model.contract import MAX_RECORD, TAG_SIZE, Status
 from model.record import RecordCipher
 
 _SEQ = (1 << 32) - 1
 _NUMBER = (1 << 64) - 1
-PATTERN = b"\x17\x03\x03"
-"""How a record of application data begins."""
 
 
 def seq_diff(a: int, b: int) -> int:
@@ -126,13 +124,11 @@ class _Search:
     def _search(self, place: int, payload: bytes, first: int) -> int:
         """Begin a chain at the first thing that looks like a header; where in the payload to go on."""
         tail = self._tail
-        text = tail + payload
-        low, high = self._cipher.limits
-        for n in range(first, len(text) - HEADER_SIZE + 1):
-            if text[n : n + 3] == PATTERN and low <= (text[n + 3] << 8 | text[n + 4]) <= high:
-                self._chain((place - len(tail) + n) & _SEQ, tail[n:])
-                return max(n - len(tail), 0)
-        return len(payload)
+        n = self._cipher.find(tail + payload, first)
+        if n is None:
+            return len(payload)
+        self._chain((place - len(tail) + n) & _SEQ, tail[n:])
+        return max(n - len(tail), 0)
 
 
 class _Walk:
