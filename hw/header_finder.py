@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from hw import layouts
 from hw.buffer import PairPort
 from hw.config import Config
-from hw.loss_state import lowest
+from hw.priority import lowest
 from model.contract import HEADER_SIZE, MAX_LENGTH, MIN_LENGTH
 
 _PATTERN = Const(int.from_bytes(b"\x17\x03\x03", "little"), 24)

@@ -5,7 +5,8 @@ from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.config import Config
-from hw.loss_state import after, from_on, lowest
+from hw.priority import lowest
+from hw.sequence import after, from_on
 from model.contract import HOLES
 
 

@@ -6,7 +6,9 @@ from amaranth.lib import data
 from hw import layouts
 from hw.header_finder import looks_like_header
 from hw.loss_desk import Desk
-from hw.loss_state import after, from_on, head_layout, lead, lowest, merged
+from hw.loss_state import head_layout, lead, merged
+from hw.priority import lowest
+from hw.sequence import after, from_on
 from model.contract import CHAINS, EXPLICIT_NONCE_SIZE, GAPS, HEADER_SIZE, MAX_LENGTH, MAX_RECORD, OPEN_RECORDS
 
 _TAIL = HEADER_SIZE - 1

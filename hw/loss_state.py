@@ -1,6 +1,6 @@
 """What the loss tracker keeps of a connection, in `hw.loss_track`."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Mux
 from amaranth.lib import data
 
 from hw import layouts
@@ -61,27 +61,6 @@ entry_layout = data.StructLayout({
     "tail": 8 * (HEADER_SIZE - 1),  # bytes before `seen`, the newest in the highest byte
     "tail_count": range(HEADER_SIZE),
 })  # fmt: skip
-
-
-def after(later, earlier):
-    """Sequence number `later` lies past `earlier` (RFC 9293, section 3.4: modulo 2^32)."""
-    difference = (later - earlier)[:32]
-    return (difference != 0) & ~difference[31]
-
-
-def from_on(place, start):
-    """Sequence number `place` is `start` or past it."""
-    return ~(place - start)[31]
-
-
-def lowest(m: Module, mask) -> Signal:
-    """Number of the lowest bit that is set; 0 if none is."""
-    number = Signal(range(len(mask)))
-    choice = 0
-    for n in reversed(range(len(mask))):
-        choice = Mux(mask[n], n, choice)
-    m.d.comb += number.eq(choice)
-    return number
 
 
 def lead(mask):

@@ -9,8 +9,9 @@ from hw.buffer import PairPort
 from hw.config import Config
 from hw.loss_chains import Scan, link_states, prepend_states
 from hw.loss_desk import Desk
-from hw.loss_state import after, chains_layout, entry_layout, from_on, lead
+from hw.loss_state import chains_layout, entry_layout, lead
 from hw.loss_walk import adopt_states, contradiction_states, front_states, frontier_states, gap_states
+from hw.sequence import after, from_on
 from model.contract import CHAINS, REACH, TAG_SIZE, Checksum, Result, RxPolicy, Status
 
 

@@ -3,7 +3,8 @@
 from amaranth.hdl import Cat, Mux, Signal
 
 from hw.loss_desk import Desk
-from hw.loss_state import after, from_on, merged
+from hw.loss_state import merged
+from hw.sequence import after, from_on
 from hw.walk import HEADER_BYTES
 from model.contract import CHAINS, GAPS, MAX_RECORD, OPEN_RECORDS, Status
 

@@ -1,15 +1,16 @@
 """The tracker: which bytes of a frame belong to which record, and what becomes of the frame."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw import layouts
-from hw.buffer import PairPort, readable
+from hw.buffer import PairPort
 from hw.config import Config
-from hw.search import TAIL, Search, looks_like_header
+from hw.search import TAIL, search_states
+from hw.sequence import after
 from hw.walk import Walk, position_layout
-from model.contract import HEADER_SIZE, MAX_RECORD, Checksum, Result, Status
+from model.contract import MAX_RECORD, Checksum, Result, Status
 
 entry_layout = data.StructLayout({
     "tls13": 1,
@@ -23,12 +24,6 @@ entry_layout = data.StructLayout({
     "tail_valid": 1,
     "tail": 8 * TAIL,  # the last bytes searched
 })  # fmt: skip
-
-
-def after(later, earlier):
-    """Sequence number `later` lies past `earlier` (RFC 9293, section 3.4: modulo 2^32)."""
-    difference = (later - earlier)[:32]
-    return (difference != 0) & ~difference[31]
 
 
 class Track(wiring.Component):
@@ -81,7 +76,6 @@ class Track(wiring.Component):
         record_end = Signal(32)  # H of the contract: where the record in progress ends
         status = Signal(Status)
         walk = Walk(m, config, self, frame, at, entry.tls13, index)
-        search = Search(m, config, self, frame, walk.limit, entry.tls13)
 
         m.d.comb += [
             self.o.p.payload_length.eq(frame.payload_length),
@@ -246,43 +240,7 @@ class Track(wiring.Component):
                     m.d.sync += request.eq(1)
 
             walk.states(done=done, bad=bad, opened=opened, quiet=quiet)
-            with m.State("buffered"):
-                # all of the frame: a search does not wait for a beat
-                last = frame.base + ((walk.limit - 1) >> config.rotate_bits)
-                with m.If(readable(self.written, self.ended, last[: config.pointer_bits], frame.packet)):
-                    m.d.sync += search.start(walk.cursor)
-                    m.next = "search"
-                    with m.If(entry.tail_valid):
-                        m.next = "tail"
-
-            with m.State("tail"):
-                m.next = "search"
-                window = Cat(entry.tail, walk.ahead[: 8 * TAIL])
-                for n in reversed(range(TAIL)):
-                    text = window[8 * n :][: 8 * HEADER_SIZE]
-                    with m.If(looks_like_header(text, entry.tls13) & (walk.left > n)):
-                        m.d.sync += track(place=walk.cursor - (TAIL - n), header=entry.tail >> 8 * n, count=TAIL - n)
-                        m.next = "walk"
-
-            def found(place):
-                m.d.sync += track(place=place, header=0, count=0)
-                m.d.sync += walk.cursor.eq(place)
-                m.next = "walk"
-
-            def missed():
-                m.d.sync += [entry.tail_valid.eq(0), walk.cursor.eq(walk.limit - TAIL)]
-                m.next = "scanned"
-                with m.If(walk.limit - first >= TAIL):
-                    m.next = "keep"
-
-            search.states(found=found, missed=missed)
-
-            with m.State("keep"):
-                m.next = "kept"  # a cycle for the buffer
-
-            with m.State("kept"):
-                m.d.sync += [entry.tail_valid.eq(1), entry.tail.eq(walk.ahead)]
-                m.next = "scanned"
+            search_states(m, config, self, frame, walk, entry, first, track=track, then="scanned")
 
             with m.State("scanned"):
                 m.d.sync += entry.at.eq(at)
