@@ -227,6 +227,17 @@ class Desk:
         m.d.comb += [self.write_slot.eq(slot), self.slot_write.en.eq(1)]
         m.d.comb += [getattr(self.slot_write.data, name).eq(value) for name, value in fields.items()]
 
+    def put_counted(self):
+        """The record at hand goes back to its slot, the walk's fragment counted."""
+        record = self.record
+        self.put(
+            self.record_slot,
+            place=record.place,
+            header=record.header,
+            number=record.number,
+            missing=record.missing - self.walk.count,
+        )
+
     def put_gap(self, gap, head, number, target):
         data = self.gap_write.data
         self.m.d.comb += [

@@ -7,12 +7,16 @@ from amaranth.lib.wiring import In, Out
 from hw import layouts
 from hw.buffer import PairPort
 from hw.config import Config
-from hw.loss_chains import Scan, link_states, prepend_states
+from hw.loss_chains import link_states, prepend_states
+from hw.loss_commands import operation_states
+from hw.loss_contradiction import contradiction_states
 from hw.loss_desk import Desk
+from hw.loss_scan import Scan
 from hw.loss_state import chains_layout, entry_layout, lead
-from hw.loss_walk import adopt_states, contradiction_states, front_states, frontier_states, gap_states
+from hw.loss_walk import adopt_states, front_states, frontier_states, gap_states
 from hw.sequence import after, from_on
-from model.contract import CHAINS, REACH, TAG_SIZE, Checksum, Result, RxPolicy, Status
+from hw.track import take_up
+from model.contract import REACH, TAG_SIZE, Checksum, RxPolicy, Status
 
 
 class LossTrack(wiring.Component):
@@ -91,18 +95,7 @@ class LossTrack(wiring.Component):
         with m.FSM():
             with m.State("idle"):
                 m.d.sync += [s.slow.eq(0), operating.eq(self.operations.valid)]
-                with m.If(self.operations.valid):
-                    m.next = "operation"
-                with m.Elif(self.i.valid & frame.matched):
-                    m.next = "fetched"
-                with m.Elif(self.i.valid):
-                    m.d.comb += [
-                        self.o.p.end.eq(1),
-                        self.o.p.descriptor.status.eq(Status.BYPASS),
-                        self.o.valid.eq(self.checksum.valid),
-                        self.i.ready.eq(self.o.ready & self.checksum.valid),
-                        self.checksum.ready.eq(self.o.ready),
-                    ]
+                take_up(m, self)
 
             with m.State("fetched"):
                 m.d.comb += s.slot.eq(read.data.last)
@@ -218,7 +211,7 @@ class LossTrack(wiring.Component):
             with m.State("operation"):
                 m.d.sync += [entry.eq(read.data), s.chains.eq(read_chains.data)]
                 m.next = "operate"
-            self._operate(m, s)
+            operation_states(s, self.operations.p, self.answers.p)
             with m.State("operated"):
                 m.d.comb += [store.eq(1), self.operations.ready.eq(1)]
                 m.next = "answer"
@@ -328,102 +321,3 @@ class LossTrack(wiring.Component):
                 m.d.sync += entry.marked.eq(s.end)
             m.next = "finish"
         return fast
-
-    def _operate(self, m, s):
-        """From "operate" to "operated": one command on a connection; the answer is there then."""
-        entry, chains, operation = s.entry, s.chains, self.operations.p
-        head = entry.head
-        state = self.answers.p.state
-        to_frontier = Signal(32)
-        seen_bytes = Signal(range(len(head.mask) + 1))
-        matches = Signal(CHAINS)
-        in_sync = Signal()
-        m.d.comb += [
-            to_frontier.eq(head.place - entry.seen),
-            seen_bytes.eq(lead(head.mask)),
-            in_sync.eq(~entry.blind & ~after(entry.seen, head.place + seen_bytes)),
-        ]
-        for k in range(CHAINS):
-            m.d.comb += matches[k].eq(
-                (k < entry.chain_count) & (chains[k].count != 0) & (chains[k].start == operation.seq)
-            )
-
-        with m.State("operate"):
-            m.d.sync += [
-                self.answers.p.result.eq(Result.OK),
-                state.expected_seq.eq(head.place),
-                state.seen_seq.eq(entry.seen),
-                state.record_number.eq(entry.number),
-                state.remaining.eq(
-                    Mux(to_frontier[31], 0, Mux(to_frontier >> len(state.remaining) == 0, to_frontier, -1))
-                ),
-                state.header_count.eq(seen_bytes),
-                state.out_of_sync.eq(entry.blind),
-                state.skipping.eq(entry.gaps != 0),
-                s.todo.eq(s.used),
-            ]
-            m.next = "operated"
-            with m.Switch(operation.kind):
-                with m.Case(layouts.TrackerOperation.INIT):
-                    m.d.sync += [
-                        entry.eq(0),
-                        entry.tls13.eq(operation.tls13),
-                        entry.seen.eq(operation.seq),
-                        entry.floor.eq(operation.seq),
-                        entry.marked.eq(operation.seq),
-                        entry.number.eq(operation.record_number),
-                        head.place.eq(operation.seq),
-                        chains.eq(0),
-                    ]
-                with m.Case(layouts.TrackerOperation.CLEAR):
-                    m.d.sync += [entry.eq(0), chains.eq(0)]
-                with m.Case(layouts.TrackerOperation.ACK):
-                    with m.If(after(operation.seq, entry.floor) & ~after(operation.seq, entry.seen)):
-                        m.d.sync += entry.floor.eq(operation.seq)
-                    m.next = "acknowledge"
-                with m.Case(layouts.TrackerOperation.RESYNC):
-                    with m.If(in_sync | entry.conflict | ((matches == 0) & ~from_on(operation.seq, entry.seen))):
-                        m.d.sync += self.answers.p.result.eq(Result.IGNORED)
-                    with m.Else():
-                        # The host has read everything before this place: what was thought of it is over.
-                        m.d.sync += [entry.live.eq(0), entry.gaps.eq(0), entry.number.eq(operation.record_number)]
-                        with m.If(matches != 0):
-                            m.next = "resync chain"
-                        with m.Else():
-                            m.d.sync += [
-                                chains.eq(0),
-                                entry.chain_count.eq(0),
-                                *s.restart(),
-                                head.eq(0),
-                                head.place.eq(operation.seq),
-                                entry.has_last.eq(0),
-                                entry.blind.eq(0),
-                            ]
-        with m.State("resync chain"):
-            m.next = "adopt"
-            with m.If(~matches[0]):
-                s.drop(0)
-                m.next = "resync chain"
-
-        s.each("acknowledge", "acknowledge slot", "acknowledge gaps")
-        with m.State("acknowledge slot"):
-            taken = s.take()
-            m.d.sync += [*taken, s.used_up()]
-            m.next = "acknowledge"
-            with m.If(~after(s.slot_data.place + s.header_size + s.size, operation.seq)):
-                m.d.sync += entry.live.bit_select(s.next, 1).eq(0)
-                with m.If(entry.live.bit_select(s.next, 1) & (entry.last == s.next)):
-                    m.d.sync += entry.has_last.eq(0)
-                for k in range(CHAINS):
-                    m.d.sync += chains[k].owned.bit_select(s.next, 1).eq(0)
-                    with m.If(chains[k].owned.bit_select(s.next, 1) & (chains[k].last == s.next)):
-                        m.d.sync += chains[k].has_last.eq(0)
-        with m.State("acknowledge gaps"):
-            m.d.sync += s.todo.eq(entry.gaps)
-            m.next = "acknowledge next gap"
-        s.each("acknowledge next gap", "acknowledge gap", "operated")
-        with m.State("acknowledge gap"):
-            m.d.sync += s.used_up()
-            m.next = "acknowledge next gap"
-            with m.If((s.gap_data.head.mask == s.header_mask) & ~after(s.gap_data.target, operation.seq)):
-                m.d.sync += entry.gaps.bit_select(s.next, 1).eq(0)

@@ -26,6 +26,22 @@ entry_layout = data.StructLayout({
 })  # fmt: skip
 
 
+def take_up(m: Module, tracker):
+    """In a tracker's state "idle": an operation first; else a frame, and one of no connection is passed by."""
+    with m.If(tracker.operations.valid):
+        m.next = "operation"
+    with m.Elif(tracker.i.valid & tracker.i.p.matched):
+        m.next = "fetched"
+    with m.Elif(tracker.i.valid):
+        m.d.comb += [
+            tracker.o.p.end.eq(1),
+            tracker.o.p.descriptor.status.eq(Status.BYPASS),
+            tracker.o.valid.eq(tracker.checksum.valid),
+            tracker.i.ready.eq(tracker.o.ready & tracker.checksum.valid),
+            tracker.checksum.ready.eq(tracker.o.ready),
+        ]
+
+
 class Track(wiring.Component):
     """Sequence check and record delineation, one frame at a time (docs/contract.md, section 3).
 
@@ -127,18 +143,7 @@ class Track(wiring.Component):
 
         with m.FSM() as fsm:
             with m.State("idle"):
-                with m.If(self.operations.valid):
-                    m.next = "operation"
-                with m.Elif(self.i.valid & frame.matched):
-                    m.next = "fetched"
-                with m.Elif(self.i.valid):
-                    m.d.comb += [
-                        self.o.p.end.eq(1),
-                        self.o.p.descriptor.status.eq(Status.BYPASS),
-                        self.o.valid.eq(self.checksum.valid),
-                        self.i.ready.eq(self.o.ready & self.checksum.valid),
-                        self.checksum.ready.eq(self.o.ready),
-                    ]
+                take_up(m, self)
 
             with m.State("fetched"):
                 m.d.sync += [
