@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from model.contract import MAX_FRAME, RxPolicy
 
+SBOXES = ("rom", "bram")
+
 
 @dataclass(frozen=True)
 class Config:
@@ -16,7 +18,8 @@ class Config:
     connections : int
         Connections of the table, a power of two, 8 to 4096.
     sbox : str
-        "rom": S-boxes as combinational-read ROM (LUTs; fastest to simulate).
+        "rom": S-boxes as combinational-read ROM (LUTs; fastest to simulate), an AES round a cycle. "bram": in block
+        RAM, a round in two cycles.
     rx_policy : RxPolicy
         How the receive device goes on behind a gap; shapes nothing of the transmit device.
     """
@@ -32,8 +35,8 @@ class Config:
         n = self.connections
         if n & (n - 1) or not 8 <= n <= 4096:
             raise ValueError(f"connections {n}: must be a power of two from 8 to 4096")
-        if self.sbox != "rom":
-            raise ValueError(f"sbox {self.sbox!r}: only 'rom' is built so far")
+        if self.sbox not in SBOXES:
+            raise ValueError(f"sbox {self.sbox!r}: must be one of {', '.join(SBOXES)}")
 
     @property
     def lanes(self) -> int:

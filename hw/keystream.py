@@ -11,8 +11,10 @@ from hw.config import Config
 from hw.credit import Credit
 from hw.stream import Queue
 
-DEPTH = 32
-"""Beats that fit in each output queue; more than are under way, so that the queues alone never cost a cycle."""
+
+def depth_of(config: Config) -> int:
+    """Beats that fit in each output queue; more than are under way, so that the queues alone never cost a cycle."""
+    return 32 if AesPipeline.delay_of(config.sbox) < 28 else 48
 
 
 class Keystream(wiring.Component):
@@ -33,10 +35,9 @@ class Keystream(wiring.Component):
     subkey : Out(stream.Signature(layouts.subkey_operation))    H of each key operation with `derive`
     """
 
-    delay = AesPipeline.delay + 2
-
     def __init__(self, config: Config):
         self._config = config
+        self.delay = AesPipeline.delay_of(config.sbox) + 2
         super().__init__({
             "i": In(stream.Signature(layouts.keystream_request(config))),
             "o": Out(stream.Signature(layouts.aligned_beat(config))),
@@ -56,7 +57,7 @@ class Keystream(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        config, lanes = self._config, self._config.lanes
+        config, lanes, depth = self._config, self._config.lanes, depth_of(self._config)
         request = layouts.keystream_request(config)
         tag = data.StructLayout({
             "valid": 1,
@@ -95,8 +96,8 @@ class Keystream(wiring.Component):
             ]
 
         # take a request: a place in every queue it will reach
-        m.submodules.credit = credit = Credit(DEPTH)
-        m.submodules.j0_credit = j0_credit = Credit(DEPTH)
+        m.submodules.credit = credit = Credit(depth)
+        m.submodules.j0_credit = j0_credit = Credit(depth)
         wants_j0, accept = Signal(), Signal()
         m.d.comb += [
             wants_j0.eq(self.i.p.j0_lanes.any() & ~self.i.p.end),
@@ -112,7 +113,7 @@ class Keystream(wiring.Component):
         # next cycle: the key is there, make the counter blocks
         fetched, fetched_valid, fetched_derive = Signal(request), Signal(), Signal()
         m.d.sync += [fetched.eq(self.i.p), fetched_valid.eq(accept), fetched_derive.eq(derive_due)]
-        m.submodules.aes = aes = AesPipeline(lanes, tag)
+        m.submodules.aes = aes = AesPipeline(lanes, tag, config.sbox)
         m.d.comb += [aes.key.eq(read.data.key), aes.aes256.eq(read.data.aes256)]
         for lane in range(lanes):
             counter = Signal(16, name=f"counter{lane}")
@@ -135,8 +136,8 @@ class Keystream(wiring.Component):
 
         # out
         done = aes.o_tag
-        m.submodules.queue = queue = Queue(layouts.aligned_beat(config), depth=DEPTH)
-        m.submodules.j0_queue = j0_queue = Queue(128, depth=DEPTH)
+        m.submodules.queue = queue = Queue(layouts.aligned_beat(config), depth=depth)
+        m.submodules.j0_queue = j0_queue = Queue(128, depth=depth)
         wiring.connect(m, queue.o, wiring.flipped(self.o))
         wiring.connect(m, j0_queue.o, wiring.flipped(self.j0))
         selected = Signal(128)

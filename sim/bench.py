@@ -3,12 +3,12 @@
 import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from hw.config import Config
 from model.commands import Tuple4
-from model.contract import HEADER_SIZE, MAX_SEGMENTED, TAG_SIZE, Result, RxPolicy, Status, TxKind
+from model.contract import HEADER_SIZE, MAX_SEGMENTED, TAG_SIZE, Result, Status, TxKind
 from model.tx_commands import TxRequest
 from sim.engine import (
     BatchResult,
@@ -35,6 +35,9 @@ LARGEST = MAX_SEGMENTED - 52
 LATENCY_TARGET = 62
 INSTALL_TARGET = 96
 """design section 9: payload bytes a cycle; shares of the 1448-byte figure; cycles beyond the frame's beats."""
+
+DEFAULT = Config()
+"""What a bench measures but for widths and connections, which it chooses."""
 
 Progress = Callable[[str, float], None]
 
@@ -177,12 +180,12 @@ def _bench(
     engine: str,
     seed: int,
     progress: Progress | None,
-    rx_policy: RxPolicy = Config.rx_policy,
+    shape: Config = DEFAULT,
 ) -> list[Row]:
     rows: list[Row] = []
     tell = progress or (lambda text, share: None)
     for w, width in enumerate(widths):
-        config = Config(width=width, connections=CONNECTIONS, rx_policy=rx_policy)
+        config = replace(shape, width=width, connections=CONNECTIONS)
         with direction.make(engine, config, progress=progress) as device:
             prefix = f"{direction.name}/w{width}"
             full = 0.0
@@ -213,11 +216,11 @@ def bench_rx(
     engine: str = "compiled",
     seed: int = 1,
     progress: Progress | None = None,
-    rx_policy: RxPolicy = Config.rx_policy,
+    shape: Config = DEFAULT,
 ) -> list[Row]:
     """Every receive figure for each width."""
     receive = Direction("rx", make_engine, _measure, _latency, LATENCY_TARGET)
-    return _bench(receive, widths, engine, seed, progress, rx_policy)
+    return _bench(receive, widths, engine, seed, progress, shape)
 
 
 # --- transmit --------------------------------------------------------------------------------------
@@ -306,17 +309,18 @@ def bench_tx(
     engine: str = "compiled",
     seed: int = 1,
     progress: Progress | None = None,
+    shape: Config = DEFAULT,
 ) -> list[Row]:
     """Every transmit figure for each width."""
     transmit = Direction("tx", make_tx_engine, _tx_measure, _tx_latency, None, _tx_cut)
-    return _bench(transmit, widths, engine, seed, progress)
+    return _bench(transmit, widths, engine, seed, progress, shape)
 
 
 def bench_simulation(
-    width: int = 16, seed: int = 1, progress: Progress | None = None, rx_policy: RxPolicy = Config.rx_policy
+    width: int = 16, seed: int = 1, progress: Progress | None = None, shape: Config = DEFAULT
 ) -> list[Row]:
     """Cycles and capture bytes a second of both engines on the same frames, measured in one run."""
-    config = Config(width=width, connections=CONNECTIONS, rx_policy=rx_policy)
+    config = replace(shape, width=width, connections=CONNECTIONS)
     frames = {"pysim": 24, "compiled": 6000}
     speed: dict[str, float] = {}
     rows: list[Row] = []

@@ -1,14 +1,15 @@
 """The bench of both directions at once, on one component."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from hw.config import Config
-from model.contract import Result, RxPolicy
+from model.contract import Result
 from sim.bench import (
     CONNECTIONS,
+    DEFAULT,
     GRID,
     Progress,
     Row,
@@ -85,13 +86,13 @@ def bench_duplex(
     progress: Progress | None = None,
     grid: Sequence[Traffic] = GRID,
     make: Callable[..., DuplexEngine] = make_duplex_engine,
-    rx_policy: RxPolicy = Config.rx_policy,
+    shape: Config = DEFAULT,
 ) -> list[Row]:
     """Rates of each direction while both run, beside those of the same frames alone, for each width."""
     rows: list[Row] = []
     tell = progress or (lambda text, share: None)
     for w, width in enumerate(widths):
-        config = Config(width=width, connections=CONNECTIONS, rx_policy=rx_policy)
+        config = replace(shape, width=width, connections=CONNECTIONS)
         with make(engine, config, progress=progress) as device:
             for k, traffic in enumerate(grid):
                 tell(f"W={width}: {traffic.label}", (w + k / len(grid)) / len(widths))

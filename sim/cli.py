@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from driver.tx_context import TxResync
-from hw.config import PRESETS, Config
+from hw.config import PRESETS, SBOXES, Config
 from model.contract import RxPolicy
 from sim.capture import Capture, read_capture
 from sim.connections import follow
@@ -166,20 +166,7 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=GENERATE_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    generate.add_argument(
-        "--top", choices=("rx", "tx", "duplex"), default="rx", help="receive (default), transmit, or both"
-    )
-    generate.add_argument(
-        "--preset",
-        choices=sorted(PRESETS),
-        default="basic",
-        help="; ".join(f"{n}: {c.width} bytes a beat, {c.connections} connections" for n, c in PRESETS.items()),
-    )
-    generate.add_argument("--width", type=int, choices=(16, 32, 64), help="bytes a beat, instead of the preset's")
-    generate.add_argument(
-        "--connections", metavar="N", type=int, help="a power of two from 8 to 4096, instead of the preset's"
-    )
-    _add_policy(generate)
+    _add_preset(generate)
     generate.add_argument("--format", choices=("verilog", "rtlil"), default="verilog", help="default: Verilog-2001")
     generate.add_argument("-o", "--output", metavar="FILE", default="-", help="default '-': standard output")
     generate.add_argument(
@@ -212,6 +199,7 @@ def build_parser() -> argparse.ArgumentParser:
         action="append",
         help="bytes a beat; may be given more than once (default: 16 and 64)",
     )
+    _add_sbox(bench)
     _add_policy(bench)
     bench.add_argument("--seed", metavar="N", type=int, default=1, help="of the traffic (default 1)")
     bench.add_argument("--json", metavar="FILE", help="write the rows as JSON, '-' for standard output")
@@ -229,7 +217,36 @@ def _add_config(parser: argparse.ArgumentParser) -> None:
         default=256,
         help="connections the device holds, a power of two from 8 to 4096 (default 256)",
     )
+    _add_sbox(parser)
     _add_policy(parser)
+
+
+def _add_preset(parser: argparse.ArgumentParser, default: str = "basic") -> None:
+    """Top and configuration of `generate` and `synth`."""
+    parser.add_argument(
+        "--top", choices=("rx", "tx", "duplex"), default="rx", help="receive (default), transmit, or both"
+    )
+    parser.add_argument(
+        "--preset",
+        choices=sorted(PRESETS),
+        default=default,
+        help="; ".join(f"{n}: {describe(c)}" for n, c in PRESETS.items()) + f"; default {default}",
+    )
+    parser.add_argument("--width", type=int, choices=(16, 32, 64), help="bytes a beat, instead of the preset's")
+    parser.add_argument(
+        "--connections", metavar="N", type=int, help="a power of two from 8 to 4096, instead of the preset's"
+    )
+    _add_sbox(parser, None)
+    _add_policy(parser, None)
+
+
+def describe(config: Config) -> str:
+    text = f"{config.width} bytes a beat, {config.connections} connections"
+    if config.sbox != Config.sbox:
+        text += f", S-boxes {config.sbox}"
+    if config.rx_policy is not Config.rx_policy:
+        text += f", receive policy {config.rx_policy.value}"
+    return text
 
 
 def _add_loss(bench: argparse.ArgumentParser) -> None:
@@ -288,26 +305,43 @@ def _natural(text: str) -> int:
 _natural.__name__ = "number (1 or more)"
 
 
-def _add_policy(parser: argparse.ArgumentParser) -> None:
-    default = Config.rx_policy
+def _add_policy(parser: argparse.ArgumentParser, default: str | None = Config.rx_policy.value) -> None:
     parser.add_argument(
         "--rx-policy",
         choices=[policy.value for policy in RxPolicy],
-        default=default.value,
+        default=default,
         help="how the receive device goes on behind lost, late or forged packets: published (a gap in a record gives "
         "the record up; behind one over a header the device looks for a header itself and asks the stack to confirm "
         "it), kernel (the same, and what contradicts a header that it relied on, or follows a wrong tag, is never "
         "marked decrypted), full (kernel, and late packets are decrypted; "
         "headers found behind a gap are kept until the stack confirms them or a whole authentic record "
-        f"proves them without it); default {default.value}",
+        f"proves them without it); default {default or 'the preset'}",
     )
 
 
-def _config(width: int, connections: int, rx_policy: str) -> Config:
+def _add_sbox(parser: argparse.ArgumentParser, default: str | None = Config.sbox) -> None:
+    parser.add_argument(
+        "--sbox",
+        choices=SBOXES,
+        default=default,
+        help="S-boxes as ROM read at once, in LUTs (rom; an AES round a cycle, fastest to simulate) or with a "
+        f"registered read in block RAM (bram; a round in two cycles); default {default or 'the preset'}",
+    )
+
+
+def _config(width: int, connections: int, sbox: str, rx_policy: str) -> Config:
     try:
-        return Config(width=width, connections=connections, rx_policy=RxPolicy(rx_policy))
+        return Config(width=width, connections=connections, sbox=sbox, rx_policy=RxPolicy(rx_policy))
     except ValueError as e:
         raise InputError(f"--connections: {e}") from None
+
+
+def _preset(args: argparse.Namespace) -> Config:
+    """The preset, with what else was given."""
+    preset = PRESETS[args.preset]
+    connections = preset.connections if args.connections is None else args.connections
+    policy = args.rx_policy or preset.rx_policy.value
+    return _config(args.width or preset.width, connections, args.sbox or preset.sbox, policy)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -337,7 +371,7 @@ def run_sim(args: argparse.Namespace) -> int:
     from sim.tx_run import run_tx
 
     out, err = Console(), Console(stderr=True)
-    config = _config(args.width, args.connections, args.rx_policy)
+    config = _config(args.width, args.connections, args.sbox, args.rx_policy)
     for path in (args.out, Path(args.json) if args.json not in (None, "-") else None):
         _check_writable(path)
     capture = read_capture(args.capture)
@@ -455,9 +489,7 @@ def _write_json(data: dict[str, Any], target: str) -> None:
 
 
 def run_generate(args: argparse.Namespace) -> int:
-    preset = PRESETS[args.preset]
-    connections = preset.connections if args.connections is None else args.connections
-    config = _config(args.width or preset.width, connections, args.rx_policy)
+    config = _preset(args)
     if args.output == "-":
         if args.with_extras:
             raise InputError("--with-extras: they go beside a file; name one with -o")
@@ -540,22 +572,20 @@ def run_bench(args: argparse.Namespace) -> int:
 
     console = Console(stderr=args.json == "-")
     widths = tuple(args.width or (16, 64))
-    policy = RxPolicy(args.rx_policy)
+    shape = Config(sbox=args.sbox, rx_policy=RxPolicy(args.rx_policy))
     with progress_bars(console) as report:
 
         def progress(text: str, share: float) -> None:
             report(text, round(share * 100), 100)
 
-        if args.what == "tx":
-            rows = bench_tx(widths, _resolve(args.engine), args.seed, progress)
-        elif args.what == "sim":
-            rows = [row for width in widths for row in bench_simulation(width, args.seed, progress, policy)]
+        if args.what == "sim":
+            rows = [row for width in widths for row in bench_simulation(width, args.seed, progress, shape)]
         else:
-            measure = {"rx": bench_rx, "duplex": bench_duplex}[args.what]
-            rows = measure(widths, _resolve(args.engine), args.seed, progress, rx_policy=policy)
+            measure = {"rx": bench_rx, "tx": bench_tx, "duplex": bench_duplex}[args.what]
+            rows = measure(widths, _resolve(args.engine), args.seed, progress, shape=shape)
     show_rows(rows, console)
     if args.json:
-        data = {"seed": args.seed, "rx_policy": None if args.what == "tx" else policy.value}
+        data = {"seed": args.seed, "sbox": args.sbox, "rx_policy": None if args.what == "tx" else args.rx_policy}
         _write_json(data | {"rows": [row.json() for row in rows]}, args.json)
     return EQUAL
 

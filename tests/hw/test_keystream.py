@@ -7,8 +7,8 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from hw import layouts
 from hw.aes import AesPipeline
-from hw.config import Config
-from hw.keystream import DEPTH, Keystream
+from hw.config import SBOXES, Config
+from hw.keystream import Keystream, depth_of
 from tests.hw.testbench import run_streams
 
 CONNECTIONS = 8
@@ -21,9 +21,11 @@ def little(value: bytes) -> int:
 class Scenario:
     """Keys for every index, and random requests with what should come of them."""
 
-    def __init__(self, width: int, count: int, *, seed: int = 0, j0_every: float = 0.3, erased: bool = False):
+    def __init__(
+        self, width: int, count: int, *, seed: int = 0, j0_every: float = 0.3, erased: bool = False, sbox: str = "rom"
+    ):
         rng = random.Random(seed)
-        config = Config(width=width, connections=CONNECTIONS)
+        config = Config(width=width, connections=CONNECTIONS, sbox=sbox)
         self.config = config
         self.dut = Keystream(config)
         self.keys, self.requests, self.keystream, self.j0, self.subkeys = [], [], [], [], []
@@ -122,14 +124,15 @@ def sample_cycles(dut, events):
     return run
 
 
-def test_a_beat_a_cycle():
-    scenario = Scenario(32, 100, j0_every=0.5)
+@pytest.mark.parametrize("sbox", SBOXES)
+def test_a_beat_a_cycle(sbox):
+    scenario = Scenario(32, 100, j0_every=0.5, sbox=sbox)
     events = []
     scenario.run(processes=[sample_cycles(scenario.dut, events)])
     taken = [cycle for cycle, accepted, _ in events if accepted]
     given = [cycle for cycle, _, valid in events if valid]
     assert taken == list(range(taken[0], taken[0] + 100))
-    assert given == [cycle + Keystream.delay for cycle in taken]
+    assert given == [cycle + scenario.dut.delay for cycle in taken]
 
 
 def sink(port, store, open_when):
@@ -145,16 +148,17 @@ def sink(port, store, open_when):
     return run
 
 
-@pytest.mark.parametrize("j0_every", [0.1, 0.9])
-def test_each_output_may_stand_still(j0_every):
+@pytest.mark.parametrize(("j0_every", "sbox"), [(0.1, "rom"), (0.9, "rom"), (0.5, "bram")])
+def test_each_output_may_stand_still(j0_every, sbox):
     """j0 stands still until nothing moves any more, then runs; the other way round behind that."""
-    scenario = Scenario(16, 200, j0_every=j0_every, seed=5)
+    scenario = Scenario(16, 200, j0_every=j0_every, seed=5, sbox=sbox)
     dut, keystream, j0, phase = scenario.dut, [], [], [0]
+    places = depth_of(scenario.config)
     before = next((k for k, r in enumerate(scenario.requests) if sum(
-        q["j0_lanes"] and not q["end"] for q in scenario.requests[: k + 1]) > DEPTH), 200)  # fmt: skip
+        q["j0_lanes"] and not q["end"] for q in scenario.requests[: k + 1]) > places), 200)  # fmt: skip
 
     async def director(ctx):
-        await ctx.tick().repeat(400)
+        await ctx.tick().repeat(500)
         assert not j0
         assert len(keystream) == before  # all requests in front of the first J0 without a place
         phase[0] = 1
@@ -164,7 +168,7 @@ def test_each_output_may_stand_still(j0_every):
     outputs = [sink(dut.o, keystream, lambda: phase[0] != 1), sink(dut.j0, j0, lambda: phase[0] > 0)]
     run_streams(
         dut, [(dut.keys, scenario.keys)], [(dut.subkey, CONNECTIONS)],
-        processes=[scenario.feed, director, *outputs], extra_cycles=900,
+        processes=[scenario.feed, director, *outputs], extra_cycles=1000,
     )  # fmt: skip
     assert (keystream, j0) == (scenario.keystream, scenario.j0)
 

@@ -344,15 +344,19 @@ def test_bench_rows_are_those_of_the_interface(monkeypatch, capsys, module, what
 
     policy = None if what == "tx" else Config.rx_policy.value
 
-    def measure(widths, engine, seed, progress, rx_policy=None):
-        assert rx_policy in (None, policy)
+    def measure(widths, engine, seed, progress, shape):
+        assert shape == Config(sbox="bram")
         progress("measuring", 0.5)
         return [Row(f"{what}/w{width}/{engine}", 1.5, "B/cycle", None) for width in widths]
 
     monkeypatch.setattr(f"sim.{module}.bench_{what}", measure)
-    assert main(["bench", what, "--engine", "pysim", "--width", "32", "--seed", "7", "--json", "-"]) == 0
+    assert (
+        main(["bench", what, "--engine", "pysim", "--width", "32", "--seed", "7", "--sbox", "bram", "--json", "-"]) == 0
+    )
     row = {"name": f"{what}/w32/pysim", "value": 1.5, "unit": "B/cycle", "target": None}
-    assert json.loads(capsys.readouterr().out) == {"seed": 7, "rx_policy": policy, "rows": [row]}
+    assert json.loads(capsys.readouterr().out) == {
+        "seed": 7, "sbox": "bram", "rx_policy": policy, "rows": [row],
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("command", [[], ["sim"], ["generate"], ["bench"]])

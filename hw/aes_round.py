@@ -1,0 +1,227 @@
+"""A round of AES (FIPS 197): S-box, MixColumns and a step of the key schedule, in one cycle or in two."""
+
+from amaranth.hdl import Cat, Const, MemoryData, MemoryInstance, Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+
+def times(a: int, b: int) -> int:
+    """Product in GF(2^8) modulo x^8 + x^4 + x^3 + x + 1 (FIPS 197, section 4.2)."""
+    z = 0
+    for bit in range(8):
+        if b >> bit & 1:
+            z ^= a
+        a = (a << 1) ^ (0x11B if a & 0x80 else 0)
+    return z
+
+
+def _sbox() -> list[int]:
+    """Inverse in GF(2^8), then the affine transformation (section 5.1.1)."""
+    table = []
+    for value in range(256):
+        inverse = next((c for c in range(256) if times(value, c) == 1), 0)
+        result = 0x63
+        for turn in range(5):
+            result ^= (inverse << turn | inverse >> (8 - turn)) & 0xFF
+        table.append(result)
+    return table
+
+
+SBOX = _sbox()
+RCON = [1 << k if k < 8 else (0x1B << (k - 8)) for k in range(10)]
+ROUNDS = 14
+SHORTCUT = 4
+"""Stages AES-128 passes through unchanged, so that the last stage is the last round for both."""
+
+
+def left(value, bits: int):
+    """Shifted within its width: Amaranth's << would widen a machine word of the simulators by a few bits."""
+    return (value << bits)[: len(value)]
+
+
+class Sbox:
+    """One combinational ROM with many read ports: each adds one look-up."""
+
+    def __init__(self):
+        attrs = {"ram_style": "distributed", "rom_style": "distributed"}
+        self.memory = MemoryInstance(data=MemoryData(shape=8, depth=256, init=SBOX), attrs=attrs)
+
+    def read(self, address, data):
+        self.memory.read_port(domain="comb", addr=address, data=data, en=Const(1), transparent_for=())
+
+
+class Round(wiring.Component):
+    """One stage: a round of every lane, and one step of the key schedule (FIPS 197, sections 5.1 and 5.2).
+
+    The state is kept in rows, two lanes side by side where there are two, so that MixColumns is byte-wise
+    arithmetic on words of at most 64 bits without rotations. Row r of a group: bits 32 * lane + 8 * column.
+
+    Members
+    -------
+    i_rows, o_rows : array (groups, 4)    `delay` cycles apart
+    i_keys, o_keys : 256    the last eight words of the schedule; words 4..7 are this round's key
+    i_aes256, o_aes256 : 1
+    """
+
+    delay = 1
+
+    def __init__(self, stage, groups, lanes):
+        self._stage = stage
+        self._groups = groups
+        self._lanes = lanes
+        rows = {d + "_rows": m(32 * lanes).array(groups, 4) for d, m in (("i", In), ("o", Out))}
+        super().__init__(rows | {
+            "i_keys": In(256),
+            "o_keys": Out(256),
+            "i_aes256": In(1),
+            "o_aes256": Out(1),
+        })  # fmt: skip
+
+    def _expand(self, m, sbox):
+        """The next four words of the schedule."""
+        stage = self._stage
+        lower, upper = self.i_keys[:128], self.i_keys[128:]
+        substituted = Signal(32)
+        for k in range(4):
+            sbox.read(upper[96 + 8 * k : 104 + 8 * k], substituted[8 * k : 8 * k + 8])
+        rotated = Cat(substituted[8:], substituted[:8])
+        rcon128 = RCON[max(stage - SHORTCUT + 1, 0)]
+
+        step = Signal(32)
+        if stage % 2:
+            m.d.comb += step.eq(Mux(self.i_aes256, substituted, rotated ^ rcon128))
+        else:
+            m.d.comb += step.eq(rotated ^ Mux(self.i_aes256, RCON[stage // 2], rcon128))
+        idle = stage < SHORTCUT - 1  # AES-128 waits with its key in words 4..7
+        base = Signal(128)
+        m.d.comb += base.eq(lower if idle else Mux(self.i_aes256, lower, upper))
+        words = base ^ left(base, 32) ^ left(base, 64) ^ left(base, 96) ^ Cat(step, step, step, step)
+        return Mux(self.i_aes256, words, upper) if idle else words
+
+    def _substitute(self, sbox, g):
+        """SubBytes and ShiftRows of a group's rows."""
+        lanes, substituted = self._lanes, []
+        for r in range(4):
+            row = Signal(32 * lanes, name=f"sub{g}_{r}")
+            for lane in range(lanes):
+                for c in range(4):
+                    source, target = 32 * lane + 8 * ((c + r) % 4), 32 * lane + 8 * c
+                    sbox.read(self.i_rows[g][r][source : source + 8], row[target : target + 8])
+            substituted.append(row)
+        return substituted
+
+    def _mix(self, m, g, substituted, key):
+        """MixColumns, which the last round does not have, and AddRoundKey."""
+        lanes, last = self._lanes, self._stage == ROUNDS - 1
+        ones = int("01" * 4 * lanes, 16)
+        sums, tops = [], []
+        for r in range(4) if not last else ():
+            pair = substituted[r] ^ substituted[(r + 1) % 4]
+            sums.append(Signal(32 * lanes, name=f"sum{g}_{r}"))
+            tops.append(Signal(32 * lanes, name=f"top{g}_{r}"))
+            m.d.comb += [sums[r].eq(pair), tops[r].eq(pair >> 7 & ones)]
+        for r in range(4):
+            round_key = Cat(*[key[32 * c + 8 * r : 32 * c + 8 * r + 8] for c in range(4)] * lanes)
+            if last:
+                yield substituted[r] ^ round_key
+                continue
+            top = tops[r]
+            doubled = left(sums[r] & ones * 0x7F, 1) ^ top ^ left(top, 1) ^ left(top, 3) ^ left(top, 4)
+            yield doubled ^ substituted[(r + 1) % 4] ^ sums[(r + 2) % 4] ^ round_key
+
+    def elaborate(self, platform):
+        m = Module()
+        stage, lanes = self._stage, self._lanes
+        sbox = Sbox()
+        m.submodules.sbox = sbox.memory
+
+        key = self.i_keys[128:]
+        for g in range(self._groups):
+            substituted = self._substitute(sbox, g)
+            for r, value in enumerate(self._mix(m, g, substituted, key)):
+                if stage < SHORTCUT:
+                    value = Mux(self.i_aes256, value, self.i_rows[g][r])
+                register = Signal(32 * lanes, name=f"state{g}_{r}", reset_less=True)
+                m.d.sync += register.eq(value)
+                m.d.comb += self.o_rows[g][r].eq(register)
+
+        if stage < ROUNDS - 1:
+            keys, aes256 = Signal(256, reset_less=True), Signal(reset_less=True)
+            m.d.sync += [
+                keys.eq(Cat(key, self._expand(m, sbox))),
+                aes256.eq(self.i_aes256),
+            ]
+            m.d.comb += [self.o_keys.eq(keys), self.o_aes256.eq(aes256)]
+        return m
+
+
+class RegisteredSbox:
+    """Look-ups that are there a cycle later, in block RAM: one for two of them, as it has two ports."""
+
+    def __init__(self, m):
+        self._m = m
+        self._count = 0
+
+    def read(self, address, data):
+        if self._count % 2 == 0:
+            attrs = {"ram_style": "block", "rom_style": "block"}
+            self._memory = MemoryInstance(data=MemoryData(shape=8, depth=256, init=SBOX), attrs=attrs)
+            self._m.submodules[f"sbox{self._count // 2}"] = self._memory
+        self._memory.read_port(domain="sync", addr=address, data=data, en=Const(1), transparent_for=())
+        self._count += 1
+
+
+class SplitRound(Round):
+    """The same in two cycles: S-box into a register, then what is left, whose register is the next stage's S-box.
+
+    So nothing but the XORs of MixColumns and of the key stands between two registers, beside the S-box by itself.
+    """
+
+    delay = 2
+
+    def elaborate(self, platform):
+        m = Module()
+        stage = self._stage
+        sbox = RegisteredSbox(m)
+
+        def delayed(value, cycles, name):
+            for cycle in range(cycles):
+                register = Signal(len(value), name=f"{name}{cycle + 1}", reset_less=True)
+                m.d.sync += register.eq(value)
+                value = register
+            return value
+
+        key, aes256 = delayed(self.i_keys[128:], 2, "key"), delayed(self.i_aes256, 2, "aes256_")
+        for g in range(self._groups):
+            substituted = [delayed(row, 1, f"row{g}_{r}_") for r, row in enumerate(self._substitute(sbox, g))]
+            for r, value in enumerate(self._mix(m, g, substituted, key)):
+                if stage < SHORTCUT:
+                    value = Mux(aes256, value, delayed(self.i_rows[g][r], 2, f"kept{g}_{r}_"))
+                m.d.comb += self.o_rows[g][r].eq(value)
+
+        if stage < ROUNDS - 1:
+            m.d.comb += [self.o_keys.eq(Cat(key, self._expand_late(m, sbox, delayed))), self.o_aes256.eq(aes256)]
+        return m
+
+    def _expand_late(self, m, sbox, delayed):
+        """The next four words of the schedule: all but the S-box is summed up beforehand."""
+        stage = self._stage
+        lower, upper = self.i_keys[:128], self.i_keys[128:]
+        looked_up = Signal(32)
+        for k in range(4):
+            sbox.read(upper[96 + 8 * k : 104 + 8 * k], looked_up[8 * k : 8 * k + 8])
+        substituted = delayed(looked_up, 1, "substituted")
+        rotated = Cat(substituted[8:], substituted[:8])
+        rcon128, rcon256 = RCON[max(stage - SHORTCUT + 1, 0)], RCON[stage // 2]
+
+        idle = stage < SHORTCUT - 1
+        base, words = Signal(128), Signal(128)
+        m.d.comb += base.eq(lower if idle else Mux(self.i_aes256, lower, upper))
+        summed = base ^ left(base, 32) ^ left(base, 64) ^ left(base, 96)
+        m.d.comb += words.eq(Mux(self.i_aes256, summed, upper) if idle else summed)
+        step = Signal(32)
+        step128 = Const(0, 32) if idle else rotated ^ rcon128
+        m.d.comb += step.eq(
+            Mux(delayed(self.i_aes256, 2, "expands"), substituted if stage % 2 else rotated ^ rcon256, step128)
+        )
+        return delayed(words, 2, "words") ^ Cat(step, step, step, step)
