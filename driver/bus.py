@@ -1,12 +1,13 @@
 """The device on a bus: commands by reads and writes of its registers (docs/registers.md)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from driver.fields import command_fields, response_from_fields
 from model.commands import Command, Delivery, Read, Response
 from model.contract import CONTRACT_VERSION, IDENTIFICATION, Result
 from model.registers import (
+    ADAPTER_NUMBER,
     ANSWER,
     BUSY,
     COMMAND,
@@ -43,9 +44,8 @@ class Bus(Protocol):
     def write32(self, address: int, value: int) -> None: ...
 
 
-def find_blocks(bus: Bus) -> dict[Direction, int]:
-    """Where the register block of each direction begins; DeviceError if this is not the device."""
-    blocks: dict[Direction, int] = {}
+def _blocks(bus: Bus) -> Iterator[tuple[int, int]]:
+    """DIRECTION and address of each register block; DeviceError if this is not the device."""
     base = 0
     while True:
         for name, known in (
@@ -56,7 +56,19 @@ def find_blocks(bus: Bus) -> dict[Direction, int]:
             value = bus.read32(base + _IDENTITY[name])
             if value != known:
                 raise DeviceError(f"{name} of the block at {base:#x} is {value:#x}, not {known:#x}")
-        number = bus.read32(base + _IDENTITY["DIRECTION"])
+        yield bus.read32(base + _IDENTITY["DIRECTION"]), base
+        distance = bus.read32(base + _IDENTITY["NEXT"])
+        if not distance:
+            return
+        base += distance
+
+
+def find_blocks(bus: Bus) -> dict[Direction, int]:
+    """Where the register block of each direction begins; DeviceError if this is not the device."""
+    blocks: dict[Direction, int] = {}
+    for number, base in _blocks(bus):
+        if number == ADAPTER_NUMBER:
+            continue
         try:
             direction = Direction(number)
         except ValueError:
@@ -64,10 +76,12 @@ def find_blocks(bus: Bus) -> dict[Direction, int]:
         if direction in blocks:
             raise DeviceError(f"two blocks of direction {direction.name}")
         blocks[direction] = base
-        distance = bus.read32(base + _IDENTITY["NEXT"])
-        if not distance:
-            return blocks
-        base += distance
+    return blocks
+
+
+def find_adapter(bus: Bus) -> int | None:
+    """Where the register block of the adapter to Corundum begins; None: there is none."""
+    return next((base for number, base in _blocks(bus) if number == ADAPTER_NUMBER), None)
 
 
 class BusCommands:

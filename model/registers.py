@@ -19,6 +19,7 @@ from model.contract import (
     READ_WIDTH,
     TX_COUNTERS,
 )
+from model.metadata import METADATA_VERSION, RX_METADATA_BYTES, TX_METADATA_BYTES
 
 REGISTER_MAP_VERSION = 1
 BLOCK_BYTES = 0x1000
@@ -28,6 +29,10 @@ BLOCK_BYTES = 0x1000
 class Direction(IntEnum):
     RECEIVE = 1
     TRANSMIT = 2
+
+
+ADAPTER_NUMBER = 3
+"""DIRECTION of the block behind the two of a device behind Corundum's taps (docs/corundum.md)."""
 
 
 class Answer(IntEnum):
@@ -72,7 +77,7 @@ IDENTITY = (
     Register("IDENTIFICATION", 0x000, _READ, "0x6B544C53, `kTLS`"),
     Register("VERSION", 0x004, _READ, f"of this register map: {REGISTER_MAP_VERSION}"),
     Register("CONTRACT", 0x008, _READ, "version of the contract that commands and packets follow"),
-    Register("DIRECTION", 0x00C, _READ, "what this block controls: 1 receive, 2 transmit"),
+    Register("DIRECTION", 0x00C, _READ, "what this block controls: 1 receive, 2 transmit, 3 adapter"),
     Register("NEXT", 0x010, _READ, "distance in bytes to the next block; 0: this is the last"),
 )
 
@@ -123,6 +128,31 @@ ANSWER = (
     Register("RESPONSE_SKIPPING", 0x22C, _READ, "", member="state.skipping"),
 )
 """The response window."""
+
+ADAPTER_CONTROL = Register(
+    "ADAPTER_CONTROL",
+    0x100,
+    _BOTH,
+    "bit 0: headers in front of received frames; bits 5:4: of frames to send, 0 none has one, 1 those marked, 2 all",
+)
+ADAPTER_HEADERS = Register(
+    "ADAPTER_HEADERS",
+    0x104,
+    _READ,
+    f"bits 7:0 version of the headers: {METADATA_VERSION}; 15:8 and 23:16 their bytes, received and to send: "
+    f"{RX_METADATA_BYTES} and {TX_METADATA_BYTES}",
+)
+ADAPTER_MALFORMED = Register(
+    "ADAPTER_MALFORMED", 0x108, _READ, "frames to send that were dropped for their header (wraps)"
+)
+ADAPTER_LAST_DROP = Register(
+    "ADAPTER_LAST_DROP",
+    0x10C,
+    _READ,
+    "of the last frame the transmit device dropped: bits 3:0 status, 27:4 handle; bit 31: there was one",
+)
+ADAPTER = (ADAPTER_CONTROL, ADAPTER_HEADERS, ADAPTER_MALFORMED, ADAPTER_LAST_DROP)
+"""What the adapter's block has behind IDENTITY, and all it has."""
 
 REGISTERS = (*IDENTITY, STATUS, DOORBELL, POP, *COMMAND, *ANSWER)
 

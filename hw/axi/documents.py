@@ -2,6 +2,8 @@
 
 from model.contract import CONTRACT_VERSION, IDENTIFICATION, Opcode, Result
 from model.registers import (
+    ADAPTER,
+    ADAPTER_NUMBER,
     ANSWER,
     BLOCK_BYTES,
     BUSY,
@@ -49,6 +51,11 @@ Whoever shares a block between threads needs a lock: for a command from its firs
 space over both halves.
 """
 
+ADAPTER_RULES = """\
+With top `corundum` a third block follows, for the adapter ([corundum.md](corundum.md)). It has the identity registers,
+these, and nothing else:
+"""
+
 
 def _rows(registers: tuple[Register, ...]) -> list[str]:
     rows = ["| offset | register | access | |", "| --- | --- | --- | --- |"]
@@ -87,6 +94,7 @@ def markdown() -> str:
     lines += [f"| `{READ_WINDOW + 8 * a:#05x}` | `{name}` | both |" for name, a in READ_WORDS.items()]
     for direction, words in COUNTER_WORDS.items():
         lines += [f"| `{READ_WINDOW + 8 * a:#05x}` | `{n}` | {direction.name.lower()} |" for n, a in words.items()]
+    lines += ["", "## Adapter block", "", ADAPTER_RULES, *_rows(ADAPTER)]
     for title, codes in (("Opcodes", Opcode), ("Results", Result)):
         lines += ["", f"## {title}", "", "| code | |", "| --- | --- |", *(f"| {c.value} | {c.name} |" for c in codes)]
     return "\n".join(lines) + "\n"
@@ -110,9 +118,13 @@ def c_header() -> str:
         "CONTRACT_VERSION": CONTRACT_VERSION,
         "BLOCK_BYTES": BLOCK_BYTES,
         **{f"DIRECTION_{d.name}": d for d in Direction},
+        "DIRECTION_ADAPTER": ADAPTER_NUMBER,
     }
     define(fixed, "what IDENTIFICATION, VERSION, CONTRACT and DIRECTION hold", "#x")
     define({f"REG_{r.name}": r.offset for r in REGISTERS}, "registers, byte offset in their block", "#05x")
+    define(
+        {f"REG_{r.name}": r.offset for r in ADAPTER}, "of the adapter's block, behind IDENTIFICATION to NEXT", "#05x"
+    )
     define({f"WORDS_{r.name}": r.words for r in REGISTERS if r.words > 1}, "their words, where more than one", "d")
     define({"STATUS_BUSY": BUSY, "STATUS_RESPONSE": RESPONSE}, "bits of STATUS", "#x")
     words = {f"READ_{name}": READ_WINDOW + 8 * a for name, a in READ_WORDS.items()}

@@ -112,12 +112,12 @@ def test_a_device_that_does_not_answer():
 
 
 @pytest.mark.parametrize(
-    ("place", "message"), [(0x0, "IDENTIFICATION"), (0x4, "VERSION"), (0x8, "CONTRACT"), (0xC, "3")]
+    ("place", "message"), [(0x0, "IDENTIFICATION"), (0x4, "VERSION"), (0x8, "CONTRACT"), (0xC, "4")]
 )
 def test_another_device_is_refused(place, message):
     bus, _ = both()
     plain = bus.read32
-    bus.read32 = lambda address: 3 if address == place else plain(address)
+    bus.read32 = lambda address: 4 if address == place else plain(address)
     with pytest.raises(DeviceError, match=message):
         find_blocks(bus)
 
