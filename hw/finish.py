@@ -17,7 +17,8 @@ class Finish(wiring.Component):
     Nothing of a frame leaves before its order is there. Plaintext of a connection leaves by no way: its frames are
     sealed or not sent, and what is sealed has keystream over every body byte.
 
-    Contract: a beat a cycle once a frame's order and its overlays are there; one completion for each frame.
+    Contract: a beat a cycle once a frame's order and its overlays are there; one completion for each frame, offered
+    before the first beat of any later frame is, and not before the frame's own last beat.
 
     Members
     -------

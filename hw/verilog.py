@@ -7,10 +7,19 @@ from amaranth.back import rtlil, verilog
 from amaranth.hdl import Value
 from amaranth.lib import wiring
 
+from hw.axi.top import TOPS as AXI_TOPS
 from hw.axi.top import Top
 from hw.config import Config
+from hw.corundum.layouts import Taps
+from hw.corundum.top import CorundumTop
 
 FORMATS = ("verilog", "rtlil")
+TOPS = (*AXI_TOPS, "corundum")
+
+
+def make_top(config: Config, top: str, taps: Taps | None = None) -> wiring.Component:
+    """The component of that name; `taps` shape `corundum` and nothing else."""
+    return CorundumTop(config, taps) if top == "corundum" else Top(config, top)
 
 
 @dataclass(frozen=True)
@@ -21,7 +30,7 @@ class PortInfo:
     width: int
 
 
-def ports_of(top: Top) -> list[PortInfo]:
+def ports_of(top: wiring.Component) -> list[PortInfo]:
     """The ports of the module, clock and reset first, then in the order of the signature."""
     ports = [PortInfo("clk", "input", 1), PortInfo("rst", "input", 1)]
     for path, member, value in top.signature.flatten(top):
@@ -34,12 +43,12 @@ def module_name(top: str) -> str:
     return f"ktls_nic_{top}"
 
 
-def generate(config: Config, top: str = "rx", format: str = "verilog") -> str:
+def generate(config: Config, top: str = "rx", format: str = "verilog", taps: Taps | None = None) -> str:
     """Self-contained Verilog-2001, or RTLIL, of a top; no vendor primitive.
 
     The text is the same for the same configuration and tool versions.
     """
-    component = Top(config, top)
+    component = make_top(config, top, taps)
     flat = component.signature.flatten(component)
     ports = {"_".join(map(str, path)): (Value.cast(value), None) for path, _, value in flat}
     name = module_name(top)

@@ -70,6 +70,7 @@ examples:
   ktls-nic generate -o ktls_nic_rx.v                        receive, 16 bytes a beat, 256 connections
   ktls-nic generate --preset 100g --top duplex -o nic.v     both directions, 64 bytes a beat, 1024 connections
   ktls-nic generate --preset 100g --connections 4096 -o rx.v    a preset but for one thing
+  ktls-nic generate --preset 100g --top corundum --with-extras -o nic.v     for Corundum (docs/corundum.md)
   ktls-nic generate --preset ecp5 --with-extras -o rx.v     FuseSoC core, file list, lint waivers, registers as well
   ktls-nic generate --format rtlil -o rx.il                 for Yosys
   ktls-nic generate | less                                  standard output, no sidecar
@@ -166,7 +167,15 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=GENERATE_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    _add_preset(generate)
+    _add_preset(generate, corundum=True)
+    generate.add_argument(
+        "--tap",
+        metavar="NAME=BITS",
+        action="append",
+        default=[],
+        help="with --top corundum: width of tx_id, tx_dest, tx_user, rx_id, rx_dest or rx_user of its interface tap; "
+        "may be given more than once",
+    )
     generate.add_argument("--format", choices=("verilog", "rtlil"), default="verilog", help="default: Verilog-2001")
     generate.add_argument("-o", "--output", metavar="FILE", default="-", help="default '-': standard output")
     generate.add_argument(
@@ -221,11 +230,12 @@ def _add_config(parser: argparse.ArgumentParser) -> None:
     _add_policy(parser)
 
 
-def _add_preset(parser: argparse.ArgumentParser, default: str = "basic") -> None:
+def _add_preset(parser: argparse.ArgumentParser, default: str = "basic", corundum: bool = False) -> None:
     """Top and configuration of `generate` and `synth`."""
-    parser.add_argument(
-        "--top", choices=("rx", "tx", "duplex"), default="rx", help="receive (default), transmit, or both"
-    )
+    tops = ("rx", "tx", "duplex", *(["corundum"] if corundum else []))
+    text = "receive (default), transmit, or both"
+    text += "; corundum: both behind the ports of its application block" if corundum else ""
+    parser.add_argument("--top", choices=tops, default="rx", help=text)
     parser.add_argument(
         "--preset",
         choices=sorted(PRESETS),
@@ -488,21 +498,36 @@ def _write_json(data: dict[str, Any], target: str) -> None:
         Path(target).write_text(text, encoding="utf-8")
 
 
+def _taps(top: str, widths: list[str]) -> Any:
+    from hw.corundum.layouts import Taps
+
+    if widths and top != "corundum":
+        raise InputError("--tap: only --top corundum has one")
+    try:
+        named = [text.partition("=") for text in widths]
+        return Taps(**{name: int(bits) for name, _, bits in named})
+    except TypeError:
+        raise InputError(f"--tap: there are {', '.join(vars(Taps()))}") from None
+    except ValueError as e:
+        raise InputError(f"--tap: {e}") from None
+
+
 def run_generate(args: argparse.Namespace) -> int:
     config = _preset(args)
+    taps = _taps(args.top, args.tap)
     if args.output == "-":
         if args.with_extras:
             raise InputError("--with-extras: they go beside a file; name one with -o")
         from hw.verilog import generate
 
-        sys.stdout.write(generate(config, args.top, args.format))
+        sys.stdout.write(generate(config, args.top, args.format, taps))
         return EQUAL
     output = Path(args.output)
     _check_writable(output)
     from sim.generate import write
 
     try:
-        written = write(config, args.top, args.format, output, extras=args.with_extras)
+        written = write(config, args.top, args.format, output, extras=args.with_extras, taps=taps)
     except OSError as e:
         raise InputError(f"{e.filename}: {e.strerror or e}") from None
     except ValueError as e:

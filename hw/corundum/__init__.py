@@ -1,0 +1,1 @@
+"""The device behind the interface tap of Corundum's application block (docs/corundum.md)."""
