@@ -36,7 +36,9 @@ class Control(wiring.Component):
 
     Contract: a command at a time, each answered once, in order. ADD puts the connection into the flow table last, so
     a frame that finds it finds everything; DEL takes it out first and waits until the frames that found it
-    have left, so nothing is erased under a frame. Keys go out to the keystream room and nowhere else.
+    have left, so nothing is erased under a frame. Keys go out to the keystream room and nowhere else. A reset leaves
+    memories as they are: if a connection was installed since power-on, every index is erased as by DEL before the first
+    command is taken, and `sweeping` says so.
 
     Parameters
     ----------
@@ -54,6 +56,7 @@ class Control(wiring.Component):
     hash_key : Out(HASH_KEY_BITS)        receive only
     opened : Out(1)                      receive only; the tracker has a new connection at `opened_index`
     opened_index : Out(index_bits)
+    sweeping : Out(1)                    what rooms keep of connections is from before the reset: none is live
     entered, left : In(1)                pulses: a frame passed lookup (transmit: the tracker); a frame left
     status, length : In                  of the frame that left, with `left`
     """
@@ -78,6 +81,7 @@ class Control(wiring.Component):
             "subkey": In(stream.Signature(layouts.subkey_operation(config))),
             "powers": Out(stream.Signature(layouts.subkey_operation(config))),
             "powers_done": In(1),
+            "sweeping": Out(1),
             "entered": In(1),
             "left": In(1),
             "status": In(4),
@@ -102,6 +106,11 @@ class Control(wiring.Component):
         result = Signal(Result)
         erase = Signal()  # key, powers and tracker state are to be zeroed
         answer = Signal(layouts.response())  # but for its result
+
+        installed = Signal(reset_less=True)  # memories may hold a connection
+        unswept = Signal(init=1)  # since the reset
+        m.d.comb += self.sweeping.eq(unswept & installed)
+        swept = Signal(config.index_bits)
 
         # Frames between lookup and the way out, to know when those of a deleted connection are gone.
         passed, gone, until = (Signal(layouts.PACKET_BITS) for _ in range(3))
@@ -158,7 +167,10 @@ class Control(wiring.Component):
         with m.FSM():
             with m.State("idle"):
                 m.d.sync += [answer.eq(0), erase.eq(0), handle.eq(command.handle)]
-                with m.If(self.commands.valid):
+                with m.If(self.sweeping):
+                    m.d.sync += [handle.eq(swept), erase.eq(1)]
+                    m.next = "sweep"
+                with m.Elif(self.commands.valid):
                     with m.Switch(command.opcode):
                         with m.Case(Opcode.ADD):
                             m.d.sync += handle.eq(handles.next)
@@ -179,6 +191,7 @@ class Control(wiring.Component):
                 with m.Elif(~handles.any_free):
                     finish(Result.NO_SPACE)
                 with m.Else():
+                    m.d.sync += [installed.eq(1), unswept.eq(0)]
                     m.next = "tracker"
             with m.State("tracker"):
                 m.d.comb += self.tracker.p.kind.eq(
@@ -203,8 +216,19 @@ class Control(wiring.Component):
             with m.State("powers done"):
                 with m.If(self.powers_done):
                     m.next = "insert"
-                    with m.If(erase):
+                    with m.If(self.sweeping):
+                        m.d.sync += swept.eq(swept + 1)
+                        with m.If(swept == config.connections - 1):
+                            m.d.sync += [installed.eq(0), unswept.eq(0)]
+                        m.next = "idle"
+                    with m.Elif(erase):
                         m.next = "respond"
+
+            with m.State("sweep"):
+                m.next = "clear handle"
+            with m.State("clear handle"):
+                m.d.comb += handles.clear.eq(1)
+                m.next = "tracker"
 
             def live():
                 m.d.comb += handles.allocate.eq(1)

@@ -14,7 +14,9 @@ class Handles(wiring.Component):
 
     Contract: `next` is the handle the next ADD gets, valid while `any_free`; `allocate` takes it. `live` says, two
     cycles after `query` was set, whether that handle stands for an installed connection. `free` gives the
-    handle of the last query back and raises the generation. Allow three cycles between operations.
+    handle of the last query back and raises the generation. Allow three cycles between operations. After a reset all
+    are free, but `entries` may hold what was allocated before: `clear` takes that from the index of the last query,
+    and raises the generation if it was.
 
     Members
     -------
@@ -25,6 +27,7 @@ class Handles(wiring.Component):
     query : In(HANDLE_BITS)
     live : Out(1)
     free : In(1)
+    clear : In(1)
     """
 
     def __init__(self, config: Config):
@@ -37,6 +40,7 @@ class Handles(wiring.Component):
             "query": In(layouts.HANDLE_BITS),
             "live": Out(1),
             "free": In(1),
+            "clear": In(1),
         })  # fmt: skip
 
     def elaborate(self, platform):
@@ -92,4 +96,11 @@ class Handles(wiring.Component):
                 freed_write.en.eq(1),
             ]
             m.d.sync += [tail.eq(tail + 1), used.eq(used - 1)]
+        with m.Elif(self.clear):
+            m.d.comb += [
+                write.addr.eq(query_index),
+                write.data.generation.eq(query_entry.data.generation + query_entry.data.allocated),
+                write.data.allocated.eq(0),
+                write.en.eq(1),
+            ]
         return m

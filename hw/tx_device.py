@@ -110,6 +110,7 @@ class TxDevice(wiring.Component):
             requests.i.p.eq(beat.p.request),
             requests.i.valid.eq(transfer & first),
             control.powers_done.eq(ghash.done),
+            track.sweeping.eq(control.sweeping),
             control.entered.eq(track.i.valid & track.i.ready),
             control.left.eq(finish.left),
             control.status.eq(finish.counted.status),

@@ -42,6 +42,7 @@ class TxTrack(wiring.Component):
     answers : Out(stream.Signature(layouts.tracker_answer()))
     buffer : Out(PairPort)                                      header bytes
     written, ended : In                                         see docs/architecture.md, packet buffer
+    sweeping : In(1)                                            no handle is live, whatever is kept of it
     """
 
     def __init__(self, config: Config):
@@ -56,6 +57,7 @@ class TxTrack(wiring.Component):
             "buffer": Out(PairPort(config)),
             "written": In(config.pointer_bits),
             "ended": In(layouts.PACKET_BITS),
+            "sweeping": In(1),
         })  # fmt: skip
 
     def elaborate(self, platform):
@@ -78,7 +80,7 @@ class TxTrack(wiring.Component):
         walk = Walk(m, config, self, frame, place.at, entry.tls13, index)
         given = RecordHeader(m, request.header, entry.tls13)
         on_replay = request.kind != TxKind.STREAM
-        index_too_large = request.handle[config.index_bits : INDEX_BITS] != 0
+        unusable = self.sweeping | (request.handle[config.index_bits : INDEX_BITS] != 0)
 
         # Tag bytes of a record whose sum is not known: is its tag kept?
         stream_at = entry.stream.at
@@ -158,7 +160,7 @@ class TxTrack(wiring.Component):
                 m.d.sync += given_size.eq(given.body_length + TAG_SIZE)
                 m.d.sync += place.eq(Mux(on_replay, entry.replay, entry.stream))
                 m.next = "compare"
-                with m.If(~entry.live | (entry.generation != request.handle[INDEX_BITS:]) | index_too_large):
+                with m.If(~entry.live | (entry.generation != request.handle[INDEX_BITS:]) | unusable):
                     drop(TxStatus.DROPPED_HANDLE)
                 with m.Elif(request.kind == TxKind.PREFIX):
                     m.next = "place"

@@ -1,0 +1,162 @@
+"""Control between rooms that take their time: in which order a connection is put together and taken apart."""
+
+import random
+
+import pytest
+from amaranth.sim import Simulator
+
+from hw.config import Config
+from hw.control import Control
+from hw.layouts import TrackerOperation
+from model.contract import Opcode, Result
+
+CONFIG = Config(connections=8)
+KEY = int.from_bytes(bytes(range(1, 33)), "little")
+SUBKEY = 0x1234 << 100
+ADD = {"opcode": Opcode.ADD, "version": 0x0304, "key_bytes": 32, "key": KEY, "iv": 77, "seq": 5, "local_port": 443}
+
+
+# ctx.tick() has these, but a simulation must not end while a room waits in its.
+async def wait(ctx, cycles):
+    for _ in range(cycles):
+        await ctx.tick()
+
+
+async def until(ctx, condition, *values):
+    while True:
+        _, _, met, *sampled = await ctx.tick().sample(condition, *values)
+        if met:
+            return sampled
+
+
+class Rooms:
+    """Stand-ins that note what they are told in `log`, and answer late.
+
+    Members
+    -------
+    log : list of (room, what)
+    table_answers : list of Result    to give; none: OK
+    """
+
+    def __init__(self, transmit: bool, seed: int):
+        self.dut = Control(CONFIG, transmit=transmit)
+        self.transmit = transmit
+        self.rng = random.Random(seed)
+        self.log: list[tuple[str, object]] = []
+        self.table_answers: list[Result] = []
+
+    async def taken(self, ctx, stream):
+        await wait(ctx, self.rng.randint(1, 4))
+        ctx.set(stream.ready, 1)
+        (payload,) = await until(ctx, stream.valid, stream.payload)
+        ctx.set(stream.ready, 0)
+        return payload
+
+    async def given(self, ctx, stream, payload):
+        await wait(ctx, self.rng.randint(1, 9))
+        ctx.set(stream.payload, payload)
+        ctx.set(stream.valid, 1)
+        await until(ctx, stream.ready)
+        ctx.set(stream.valid, 0)
+
+    async def tracker(self, ctx):
+        while True:
+            told = await self.taken(ctx, self.dut.tracker)
+            self.log.append(("tracker", TrackerOperation(told.kind)))
+            await self.given(ctx, self.dut.tracker_answers, {"result": Result.OK})
+
+    async def keys(self, ctx):
+        while True:
+            told = await self.taken(ctx, self.dut.keys)
+            self.log.append(("key", told.key))
+            assert (told.iv, told.aes256, told.derive) == ((77, 1, 1) if told.key else (0, 0, 0))
+            if told.derive:
+                await self.given(ctx, self.dut.subkey, {"subkey": SUBKEY, "index": told.index})
+
+    async def powers(self, ctx):
+        while True:
+            told = await self.taken(ctx, self.dut.powers)
+            self.log.append(("subkey", told.subkey))
+            await wait(ctx, self.rng.randint(1, 20))
+            self.log.append(("powers", "done"))
+            ctx.set(self.dut.powers_done, 1)
+            await ctx.tick()
+            ctx.set(self.dut.powers_done, 0)
+
+    async def table(self, ctx):
+        while True:
+            told = await self.taken(ctx, self.dut.table)
+            self.log.append(("table", "insert" if told.insert else "remove"))
+            await self.given(ctx, self.dut.table_answers, self.table_answers.pop() if self.table_answers else Result.OK)
+
+    async def pulse(self, ctx, name):
+        ctx.set(getattr(self.dut, name), 1)
+        await ctx.tick()
+        ctx.set(getattr(self.dut, name), 0)
+
+    async def command(self, ctx, **fields):
+        """The command's response; the log is that of this command."""
+        self.log.clear()
+        ctx.set(self.dut.commands.payload, fields)
+        ctx.set(self.dut.commands.valid, 1)
+        ctx.set(self.dut.responses.ready, 1)
+        (answer,) = await until(ctx, self.dut.responses.valid, self.dut.responses.payload)
+        ctx.set(self.dut.commands.valid, 0)
+        ctx.set(self.dut.responses.ready, 0)
+        return Result(answer.result), answer.handle
+
+    def run(self, *testbenches):
+        simulator = Simulator(self.dut)
+        simulator.add_clock(1e-8)
+        for room in (self.tracker, self.keys, self.powers, *([] if self.transmit else [self.table])):
+            simulator.add_testbench(room, background=True)
+        for testbench in testbenches:
+            simulator.add_testbench(testbench)
+        simulator.run()
+
+
+BUILT = [("tracker", TrackerOperation.INIT), ("key", KEY), ("subkey", SUBKEY), ("powers", "done")]
+ERASED = [("tracker", TrackerOperation.CLEAR), ("key", 0), ("subkey", 0), ("powers", "done")]
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("transmit", [False, True])
+def test_delete_waits_for_the_frames_that_found_the_connection(transmit, seed):
+    rooms = Rooms(transmit, seed)
+    removed = ERASED[:1] if transmit else [("table", "remove")]
+    when_gone: list[object] = []
+
+    async def host(ctx):
+        assert await rooms.command(ctx, **ADD) == (Result.OK, 0)
+        assert rooms.log == BUILT + ([] if transmit else [("table", "insert")])
+        for _ in range(3):
+            await rooms.pulse(ctx, "entered")
+        assert await rooms.command(ctx, opcode=Opcode.DEL, handle=0, key=KEY) == (Result.OK, 0)
+        assert rooms.log == (ERASED if transmit else [*removed, *ERASED])
+        assert when_gone == removed
+        assert (await rooms.command(ctx, opcode=Opcode.QUERY, handle=0))[0] is Result.STALE_HANDLE
+
+    async def frames(ctx):
+        while rooms.log[:1] != removed:
+            await ctx.tick()
+        for _ in range(3):
+            await wait(ctx, rooms.rng.randint(10, 60))
+            when_gone[:] = rooms.log
+            await rooms.pulse(ctx, "left")
+            await rooms.pulse(ctx, "entered")  # behind the removal: these stay
+
+    rooms.run(host, frames)
+
+
+@pytest.mark.parametrize("answer", [Result.EXISTS, Result.NO_SPACE])
+def test_add_that_finds_no_place_is_taken_back(answer):
+    rooms = Rooms(transmit=False, seed=4)
+
+    async def host(ctx):
+        rooms.table_answers.append(answer)
+        assert (await rooms.command(ctx, **ADD))[0] is answer
+        assert rooms.log == [*BUILT, ("table", "insert"), *ERASED]
+        assert (await rooms.command(ctx, opcode=Opcode.QUERY, handle=0))[0] is Result.STALE_HANDLE
+        assert await rooms.command(ctx, **ADD) == (Result.OK, 0)
+
+    rooms.run(host)
