@@ -53,17 +53,17 @@ def flow_entry(config: Config):
 
 
 class FlowTable(wiring.Component):
-    """Finds, inserts and removes flows, one item at a time.
+    """Finds, inserts and removes flows: fingerprints are read for one item while keys are compared for the one before.
 
-    Contract: PASS takes a cycle, FIND and INSERT three and two more for each slot whose fingerprint is equal (one, if
-    there is a hit; else with a probability of 2^-16 a slot), so a hit takes five. A key is compared in full.
-    INSERT answers OK, EXISTS or NO_SPACE; REMOVE OK or STALE_HANDLE. After reset the table is emptied first,
-    a bucket a cycle.
+    Contract: PASS takes a cycle, FIND three if one slot's fingerprint is equal or none, and two for each further one
+    (with a probability of 2^-16 a slot). A key is compared in full. A hit leaves six cycles behind its transfer. Behind an
+    INSERT or REMOVE nothing is taken before it is answered: OK, EXISTS or NO_SPACE; OK or STALE_HANDLE. After reset the
+    table is emptied first, a bucket a cycle.
 
     Members
     -------
     i : In(stream.Signature(table_item(config)))
-    hash : In(HASH_BITS)    of the key; valid in the cycle behind the item's transfer
+    hash : In(HASH_BITS)    of the key; valid in the second cycle behind the item's transfer
     o : Out(stream.Signature(track_request(config)))    one for each PASS and FIND
     answer : Out(stream.Signature(4))                   contract.Result, one for each INSERT and REMOVE
     """
@@ -92,7 +92,11 @@ class FlowTable(wiring.Component):
         entry, entry_writer = ram.read_port(), ram.write_port()
         stash = Signal(data.ArrayLayout(slot(config), STASH))
 
-        item = Signal(table_item(config))
+        first = Signal(table_item(config))  # the item whose fingerprints are read
+        item = Signal(table_item(config))  # the item whose key is compared
+        over = Signal()  # from `first` to `item` in this cycle
+        ready = Signal()  # for that
+        operating = Signal()  # an INSERT or REMOVE is inside
         fingerprint = Signal(FINGERPRINT_BITS)
         bucket = [Signal(bucket_bits(config), name=f"bucket{k}") for k in range(2)]
         matches = Signal(PLACES)  # slots with the fingerprint that are not compared yet
@@ -101,13 +105,13 @@ class FlowTable(wiring.Component):
         picked = Signal(config.index_bits)
         result = Signal(Result)
         sweep = Signal(bucket_bits(config))
-        accept = Signal()
 
         slots = [table.data[way] for table in tables for way in range(WAYS)] + [stash[k] for k in range(STASH)]
+        indices = [Signal(config.index_bits, name=f"index{k}") for k in range(PLACES)]  # what the slots hold
         index = Signal(config.index_bits)  # of the lowest match
         for k in reversed(range(PLACES)):
             with m.If(matches[k]):
-                m.d.comb += index.eq(slots[k].index)
+                m.d.comb += index.eq(indices[k])
 
         free_place = Signal(range(PLACES))
         for k in reversed(range(PLACES)):
@@ -139,24 +143,18 @@ class FlowTable(wiring.Component):
             [table.addr.eq(self.hash[16 * k :]) for k, table in enumerate(tables)],
         ]
 
-        with m.If(accept):
-            m.d.sync += [item.eq(self.i.p), matches.eq(0), equal.eq(0)]
+        def next_first():
+            m.d.comb += self.i.ready.eq(~operating)
+            m.next = "idle"
+            with m.If(self.i.valid & ~operating):
+                m.d.sync += first.eq(self.i.p)
+                m.next = "hash"
+                with m.If((self.i.p.kind == Kind.PASS) | (self.i.p.kind == Kind.REMOVE)):
+                    m.next = "pass"
+                with m.If((self.i.p.kind == Kind.INSERT) | (self.i.p.kind == Kind.REMOVE)):
+                    m.d.sync += operating.eq(1)
 
-        def next_item():
-            m.d.comb += self.i.ready.eq(1)
-            with m.If(self.i.valid):
-                m.d.comb += accept.eq(1)
-                with m.Switch(self.i.p.kind):
-                    with m.Case(Kind.PASS):
-                        m.next = "decide"
-                    with m.Case(Kind.REMOVE):
-                        m.next = "fetch"
-                    with m.Default():
-                        m.next = "read"
-            with m.Else():
-                m.next = "idle"
-
-        with m.FSM(init="clear"):
+        with m.FSM(init="clear", name="read"):
             with m.State("clear"):
                 m.d.comb += [w.eq(sweep) for w in write_buckets]
                 m.d.comb += [writer.en.eq(-1) for writer in writers]
@@ -165,7 +163,10 @@ class FlowTable(wiring.Component):
                     m.next = "idle"
 
             with m.State("idle"):
-                next_item()
+                next_first()
+
+            with m.State("hash"):
+                m.next = "read"
 
             with m.State("read"):
                 m.d.comb += [table.en.eq(1) for table in tables]
@@ -174,11 +175,36 @@ class FlowTable(wiring.Component):
                 m.next = "match"
 
             with m.State("match"):
-                m.d.sync += [
-                    matches.eq(Cat(s.valid & (s.fingerprint == fingerprint) for s in slots)),
-                    free.eq(~Cat(s.valid for s in slots)),
-                ]
+                m.d.comb += over.eq(ready)
+                with m.If(ready):
+                    m.d.sync += matches.eq(Cat(s.valid & (s.fingerprint == fingerprint) for s in slots))
+                    next_first()
+
+            with m.State("pass"):
+                m.d.comb += over.eq(ready)
+                with m.If(ready):
+                    m.d.sync += matches.eq(0)
+                    next_first()
+
+        with m.If(over):
+            m.d.sync += [
+                item.eq(first),
+                equal.eq(0),
+                free.eq(~Cat(s.valid for s in slots)),
+                [register.eq(s.index) for register, s in zip(indices, slots, strict=True)],
+            ]
+
+        def next_item():
+            m.d.comb += ready.eq(1)
+            m.next = "idle"
+            with m.If(over):
                 m.next = "decide"
+                with m.If(first.kind == Kind.REMOVE):
+                    m.next = "fetch"
+
+        with m.FSM(name="compare"):
+            with m.State("idle"):
+                next_item()
 
             with m.State("decide"):
                 with m.If(~equal & matches.any()):
@@ -237,7 +263,8 @@ class FlowTable(wiring.Component):
             with m.State("answer"):
                 m.d.comb += self.answer.valid.eq(1)
                 with m.If(self.answer.ready):
-                    next_item()
+                    m.d.sync += operating.eq(0)
+                    m.next = "idle"
         return m
 
     def _handle(self, index, generation):

@@ -30,10 +30,10 @@ def hash_words(key):
 class Lookup(wiring.Component):
     """The flow table in the frames' way.
 
-    Contract: frames leave in order. One that is no candidate leaves the cycle after it was taken, one a cycle;
-    an IPv4 candidate that hits 8 cycles after it was offered, one every 5 cycles, IPv6 15 and 11. An operation
+    Contract: frames leave in order. One that is no candidate leaves two cycles after it was taken, one a cycle;
+    an IPv4 candidate that hits 8 cycles after it was offered, one every 3 cycles, IPv6 15 and 10. An operation
     waits for the frame in front at most and takes the way of the frames, so it holds for every frame behind
-    it. Reset: see `FlowTable`.
+    it; no frame is searched for meanwhile. Reset: see `FlowTable`.
 
     Members
     -------
@@ -99,21 +99,25 @@ class Lookup(wiring.Component):
                         self.i.ready.eq(~self.table.valid & flows.i.ready),
                     ]
 
-            with m.State("hash"):
-                m.d.comb += toeplitz.enable.eq(1)
-                m.d.sync += place.eq(place + 1)
-                with m.If(place == Mux(key.ipv6, HASH_WORDS, IPV4_WORDS) - 1):
-                    m.d.sync += place.eq(0)
-                    m.next = "hand over"
-
-            with m.State("hand over"):
+            def hand_over():
                 m.d.comb += [
                     flows.i.valid.eq(1),
                     flows.i.p.kind.eq(Mux(serving, Kind.INSERT, Kind.FIND)),
                     self.table.ready.eq(serving & flows.i.ready),
                     self.i.ready.eq(~serving & flows.i.ready),
                 ]
+                m.next = "hand over"
                 with m.If(flows.i.ready):
                     m.d.sync += serving.eq(0)
                     m.next = "choose"
+
+            with m.State("hash"):
+                m.d.comb += toeplitz.enable.eq(1)
+                m.d.sync += place.eq(place + 1)
+                with m.If(place == Mux(key.ipv6, HASH_WORDS, IPV4_WORDS) - 1):
+                    m.d.sync += place.eq(0)
+                    hand_over()
+
+            with m.State("hand over"):
+                hand_over()
         return m

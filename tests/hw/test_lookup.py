@@ -246,7 +246,7 @@ def test_operations_do_not_starve():
     assert len(waits) == 20 and max(waits) < 45
 
 
-@pytest.mark.parametrize("size,candidate,interval", [(4, 1, 5), (16, 1, 11), (4, 0, 1)])
+@pytest.mark.parametrize("size,candidate,interval", [(4, 1, 3), (16, 1, 10), (4, 0, 1)])
 def test_rate(size, candidate, interval):
     """Cycles a frame, all of them hits (or none of them candidates)."""
     config = Config(connections=8)
