@@ -27,8 +27,8 @@ class Dealign(wiring.Component):
     """Merges aligned beats into frame beats.
 
     Contract: items of a frame come with `beat` never falling by more than one and never behind bytes already
-    passed on; a beat a cycle but for an item behind a gap of two frame beats or more, and one or two cycles
-    at a frame's end.
+    passed on; an item a cycle but for one behind a gap of two frame beats or more, and for an end right behind another
+    frame's.
 
     Members
     -------
@@ -77,6 +77,7 @@ class Dealign(wiring.Component):
         at = Signal(config.pointer_bits)  # the beat that `first` is of
         first, second = Signal(9 * width), Signal(9 * width)
         nothing = Const(-1, config.pointer_bits)
+        closing = Signal()  # `first` is the last item of a frame whose end has been taken
         ahead = Signal(config.pointer_bits)
         m.d.comb += ahead.eq(beat - at)
 
@@ -95,17 +96,26 @@ class Dealign(wiring.Component):
             ]
             return self.o.ready | ~self.o.valid
 
-        with m.If(valid & end):
+        def begin():
+            m.d.comb += ready.eq(1)
+            m.d.sync += [empty.eq(0), at.eq(beat), first.eq(low), second.eq(high)]
+
+        with m.If(closing):
+            with m.If(emit(last=1)):
+                m.d.sync += [closing.eq(0), empty.eq(1)]
+                with m.If(valid & ~end):
+                    begin()
+        with m.Elif(valid & end):
             with m.If(~empty & holds(second)):
                 with m.If(emit(last=0)):
-                    m.d.sync += [first.eq(second), second.eq(0), at.eq(at + 1)]
+                    m.d.comb += ready.eq(1)
+                    m.d.sync += [first.eq(second), second.eq(0), at.eq(at + 1), closing.eq(1)]
             with m.Else():
                 with m.If(emit(last=1)):
                     m.d.comb += ready.eq(1)
                     m.d.sync += empty.eq(1)
         with m.Elif(valid & empty):
-            m.d.comb += ready.eq(1)
-            m.d.sync += [empty.eq(0), at.eq(beat), first.eq(low), second.eq(high)]
+            begin()
         with m.Elif(valid & (ahead == 0)):
             m.d.comb += ready.eq(1)
             m.d.sync += [first.eq(first | low), second.eq(second | high)]
