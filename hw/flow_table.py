@@ -56,9 +56,9 @@ class FlowTable(wiring.Component):
     """Finds, inserts and removes flows: fingerprints are read for one item while keys are compared for the one before.
 
     Contract: PASS takes a cycle, FIND three if one slot's fingerprint is equal or none, and two for each further one
-    (with a probability of 2^-16 a slot). A key is compared in full. A hit leaves six cycles behind its transfer. Behind an
-    INSERT or REMOVE nothing is taken before it is answered: OK, EXISTS or NO_SPACE; OK or STALE_HANDLE. After reset the
-    table is emptied first, a bucket a cycle.
+    (with a probability of 2^-16 a slot). A key is compared in full. A hit leaves six cycles behind its transfer. Behind
+    an INSERT or REMOVE nothing is taken before it is answered: OK, EXISTS or NO_SPACE; OK or STALE_HANDLE. After reset
+    the table is emptied first, a bucket a cycle.
 
     Members
     -------

@@ -57,6 +57,7 @@ class Desk:
         self.follows = Signal()
         self.fresh = Signal()
         self.status = Signal(Status)
+        self.fast = Signal()  # it begins where everything ends, and its walk decides
         self.stopped = Signal()  # `status` is final, whatever is found
         self.partial = Signal()
         self.headers = Signal()
@@ -76,10 +77,12 @@ class Desk:
         m.submodules.slots = slots = memory.Memory(shape=slot_layout, depth=config.connections * OPEN_RECORDS, init=[])
         read, self.slot_write = slots.read_port(), slots.write_port()
         self.slot = Signal(SLOT)
+        self.slot_index = Signal.like(index)  # of the connection whose slot that is
         self.slot_data = read.data
         self.write_slot = Signal(SLOT)
         m.d.comb += [
-            read.addr.eq(Cat(self.slot, index)),
+            self.slot_index.eq(index),
+            read.addr.eq(Cat(self.slot, self.slot_index)),
             self.slot_write.addr.eq(Cat(self.write_slot, index)),
         ]
         self.record = Signal(slot_layout)

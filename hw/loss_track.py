@@ -12,11 +12,11 @@ from hw.loss_commands import operation_states
 from hw.loss_contradiction import contradiction_states
 from hw.loss_desk import Desk
 from hw.loss_scan import Scan
-from hw.loss_state import chains_layout, entry_layout, lead
+from hw.loss_state import chains_layout, entry_layout, head_layout, lead
 from hw.loss_walk import adopt_states, front_states, frontier_states, gap_states
 from hw.sequence import after, from_on
-from hw.track import take_up
-from model.contract import REACH, TAG_SIZE, Checksum, RxPolicy, Status
+from hw.track import Intake
+from model.contract import REACH, Checksum, RxPolicy, Status
 
 
 class LossTrack(wiring.Component):
@@ -24,10 +24,10 @@ class LossTrack(wiring.Component):
 
     Contract: for each frame of `i`, in order, the frame's fragments and then one item with `end` on `o`. A frame that
     simply goes on is treated as by `hw.track`: its fragments leave as soon as the header in front of them is in the
-    buffer, the end waits for the frame's checksum, and only then does the connection's state change. That is about
-    seven cycles, and four for each record header in it. Any other frame waits for its checksum first, and takes some
-    ten cycles more for each record, hole and gap that is kept, and one for each beat in which headers are searched.
-    Behind an end with `proof` nothing is taken before `proofs` has answered.
+    buffer, the end waits for the frame's checksum, and only then does the connection's state change. That is four
+    cycles, two if the frame before was of the same connection, and two for each record header in it. Any other frame
+    waits for its checksum first, and takes some ten cycles more for each record, hole and gap that is kept, and one for
+    each beat in which headers are searched. Behind an end with `proof` nothing is done before `proofs` has answered.
 
     Members
     -------
@@ -64,18 +64,21 @@ class LossTrack(wiring.Component):
         m.submodules.chains = chains = memory.Memory(shape=chains_layout, depth=config.connections, init=[])
         read, read_chains = entries.read_port(), chains.read_port()
         write, write_chains = entries.write_port(), chains.write_port()
-        frame = self.i.p
+        intake = Intake(m, config, self)
+        frame = intake.frame
         operating = Signal()
         index = Signal(config.index_bits)
         store = Signal()
         s = Desk(m, config, self, frame, index, frame.payload_length)
         entry = s.entry
+        left = self._left(m, s)
+        goes_on = self._goes_on(m, s, intake)
         m.d.comb += [
             index.eq(Mux(operating, self.operations.p.index, frame.handle)),
-            read.addr.eq(Mux(self.operations.valid, self.operations.p.index, frame.handle)),
+            read.addr.eq(intake.index),
             read_chains.addr.eq(read.addr),
             write.addr.eq(index),
-            write.data.eq(entry),
+            write.data.eq(left),
             write.en.eq(store),
             write_chains.addr.eq(index),
             write_chains.data.eq(s.chains),
@@ -93,27 +96,28 @@ class LossTrack(wiring.Component):
         good = self.checksum.p == Checksum.GOOD
 
         with m.FSM():
-            with m.State("idle"):
-                m.d.sync += [s.slow.eq(0), operating.eq(self.operations.valid)]
-                take_up(m, self)
 
-            with m.State("fetched"):
-                m.d.comb += s.slot.eq(read.data.last)
+            def begin():
+                """The next frame, whose state the memories answer, is the one at hand."""
+                m.d.comb += [s.slot.eq(read.data.last), s.slot_index.eq(intake.index)]
                 m.d.sync += [
                     entry.eq(read.data),
                     s.chains.eq(read_chains.data),
-                    s.end.eq(frame.seq + frame.payload_length),
-                    s.walk.limit.eq(frame.payload_offset + frame.payload_length),
+                    *self._take(s, intake),
                     *(
                         flag.eq(0)
                         for flag in (
-                            s.stopped, s.partial, s.headers, s.portions, s.live_portion, s.raw_portion, s.fresh,
-                            s.request, s.proof, s.mark,
+                            s.slow, s.stopped, s.partial, s.headers, s.portions, s.live_portion, s.raw_portion,
+                            s.fresh, s.request, s.proof, s.mark,
                         )
                     ),
                 ]  # fmt: skip
                 m.next = "compare"
-            fast = self._fast(m, s)
+
+            with m.State("idle"):
+                m.d.sync += [operating.eq(self.operations.valid), s.fast.eq(0)]
+                intake.idle(begin)
+            self._fast(m, s)
 
             # --- every other frame: the checksum is known first
             with m.State("slow"):
@@ -187,12 +191,25 @@ class LossTrack(wiring.Component):
                     with m.If(s.proof):
                         m.next = "proof"
                     with m.Else():
-                        m.d.comb += [self.checksum.ready.eq(1), self.i.ready.eq(1), store.eq(good)]
+                        m.d.comb += [self.checksum.ready.eq(1), store.eq(good)]
                         m.next = "idle"
-                    with m.If(good & fast & (s.at.remaining != 0)):
+                        with m.If(good & goes_on):
+                            # Its state stands in the registers: nothing to read, nothing to compare.
+                            m.d.sync += [
+                                entry.eq(left),
+                                *self._take(s, intake),
+                                s.walk.cursor.eq(intake.next.payload_offset),
+                                *s.walk.foresee(intake.next.payload_offset, s.at.remaining),
+                            ]
+                            m.next = "walk"
+                        with m.Elif(intake.same()):
+                            m.d.sync += intake.again()
+                        with m.Elif(intake.take):
+                            begin()
+                    with m.If(good & s.fast & (s.at.remaining != 0)):
                         s.put(
                             s.emit_slot,
-                            place=entry.head.place - s.walk.header.body_length - TAG_SIZE - s.header_size,
+                            place=s.end - (s.walk.ext_first + s.header_size - 16),
                             header=s.at.header,
                             number=s.at.number,
                             missing=s.at.remaining,
@@ -205,7 +222,8 @@ class LossTrack(wiring.Component):
                         s.change(s.last_number, lambda chain: chain.provable.eq(0))
                         m.next = "finished"
             with m.State("finished"):
-                m.d.comb += [self.checksum.ready.eq(1), self.i.ready.eq(1), store.eq(1)]
+                m.d.comb += [self.checksum.ready.eq(1), store.eq(1)]
+                m.d.sync += intake.again()
                 m.next = "idle"
 
             with m.State("operation"):
@@ -222,6 +240,53 @@ class LossTrack(wiring.Component):
         s.removals()
         return m
 
+    def _take(self, s, intake):
+        """Statements: the next frame is the one at hand."""
+        frame = intake.next
+        return [
+            intake.accept(),
+            s.end.eq(frame.seq + frame.payload_length),
+            s.walk.limit.eq(frame.payload_offset + frame.payload_length),
+            *s.walk.begin(),
+        ]
+
+    def _goes_on(self, m, s, intake):
+        """At the end of a frame that took the fast path: so will the next one, which begins where this one ends."""
+        follows = Signal()
+        from_floor = Signal(32)
+        near = Signal()
+        m.d.comb += from_floor.eq(s.end - s.entry.floor)
+        m.d.sync += [
+            follows.eq(self.i.valid & ~self.i.ready & intake.next.matched & intake.same() & (intake.next.seq == s.end)),
+            near.eq(from_floor < REACH - (1 << layouts.OFFSET_BITS)),
+        ]
+        return s.fast & follows & near & ~self.operations.valid
+
+    def _left(self, m, s):
+        """The state behind the frame: on the fast path what the walk has come to."""
+        left, at, head = Signal(entry_layout), s.at, Signal(head_layout)
+        inside = at.remaining != 0
+        m.d.comb += [
+            head.place.eq(s.end + Mux(inside, at.remaining, -at.header_count)),
+            head.mask.eq(Mux(inside, 0, (Const(1, len(head.mask) + 1) << at.header_count) - 1)),
+            head.data.eq(Mux(inside, 0, at.header)),
+            left.eq(s.entry),
+        ]
+        with m.If(s.fast):
+            m.d.comb += [
+                left.seen.eq(s.end),
+                left.tail_count.eq(0),
+                left.raw.bit_select(s.emit_slot, 1).eq(0),
+                left.live.bit_select(s.emit_slot, 1).eq(inside),
+                left.has_last.eq(inside),
+                left.last.eq(s.emit_slot),
+                left.number.eq(at.number + inside),
+                left.head.eq(head),
+            ]
+            with m.If(after(s.end, s.entry.marked)):
+                m.d.comb += left.marked.eq(s.end)
+        return left
+
     def _fast(self, m, s):
         """States "compare", "decide" and on: a frame that begins where everything ends, with nothing pending there.
 
@@ -231,11 +296,11 @@ class LossTrack(wiring.Component):
         simple = Signal()
         in_record = Signal()
         in_header = Signal()
+        missing = Signal(layouts.EXT_BITS)
         no_window = Signal()
         from_floor = Signal(32)
         to_record_end = Signal(32)
         seen_bytes = Signal(range(len(head.mask) + 1))
-        fast = Signal()
         here = Signal(32)
         m.d.comb += [
             from_floor.eq(s.end - entry.floor),
@@ -247,7 +312,8 @@ class LossTrack(wiring.Component):
         with m.State("compare"):
             m.d.comb += s.slot.eq(entry.last)
             m.d.sync += [
-                fast.eq(0),
+                s.fast.eq(0),
+                missing.eq(s.slot_data.missing),
                 s.follows.eq(s.seq == entry.seen),
                 s.top.eq(from_on(s.seq, entry.seen)),
                 simple.eq(~entry.blind & (entry.chain_count == 0)),
@@ -275,11 +341,12 @@ class LossTrack(wiring.Component):
             with m.Elif(s.follows & simple & in_record):
                 m.d.sync += [
                     at.number.eq(entry.number - 1),
-                    at.remaining.eq(to_record_end),
+                    at.remaining.eq(missing),
                     at.header_count.eq(s.header_size),
                     at.header.eq(s.slot_data.header),
                     s.emit_slot.eq(entry.last),
-                    fast.eq(1),
+                    s.fast.eq(1),
+                    *s.walk.foresee(s.frame.payload_offset, missing),
                 ]
                 m.next = "walk"
             with m.Elif(s.follows & simple & in_header):
@@ -289,35 +356,32 @@ class LossTrack(wiring.Component):
                     at.header_count.eq(seen_bytes),
                     at.header.eq(head.data),
                     s.emit_slot.eq(s.free),
-                    fast.eq(1),
+                    s.fast.eq(1),
                 ]
                 m.next = "walk"
 
         def done():
-            m.next = "commit"
+            m.next = "finish"
 
         def bad():
-            m.d.sync += [s.status.eq(Status.BAD_HEADER), entry.blind.eq(1)]
-            m.next = "commit"
+            m.d.sync += s.status.eq(Status.BAD_HEADER)
+            m.next = "bad header"
 
         s.walk.states(done=done, bad=bad)
 
-        with m.State("commit"):
+        with m.State("bad header"):
             m.d.sync += [
+                s.fast.eq(0),
+                entry.blind.eq(1),
                 entry.seen.eq(s.end),
                 entry.tail_count.eq(0),
                 entry.raw.bit_select(s.emit_slot, 1).eq(0),
-                entry.live.bit_select(s.emit_slot, 1).eq(at.remaining != 0),
-                entry.has_last.eq(at.remaining != 0),
+                entry.live.bit_select(s.emit_slot, 1).eq(0),
+                entry.has_last.eq(0),
                 entry.last.eq(s.emit_slot),
                 entry.number.eq(at.number),
                 head.place.eq(here - at.header_count),
                 head.mask.eq((Const(1, len(head.mask) + 1) << at.header_count) - 1),
                 head.data.eq(at.header),
             ]
-            with m.If(at.remaining != 0):
-                m.d.sync += [entry.number.eq(at.number + 1), head.eq(0), head.place.eq(here + at.remaining)]
-            with m.If((s.status == Status.DECRYPTED) & after(s.end, entry.marked)):
-                m.d.sync += entry.marked.eq(s.end)
             m.next = "finish"
-        return fast

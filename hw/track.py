@@ -26,20 +26,65 @@ entry_layout = data.StructLayout({
 })  # fmt: skip
 
 
-def take_up(m: Module, tracker):
-    """In a tracker's state "idle": an operation first; else a frame, and one of no connection is passed by."""
-    with m.If(tracker.operations.valid):
-        m.next = "operation"
-    with m.Elif(tracker.i.valid & tracker.i.p.matched):
-        m.next = "fetched"
-    with m.Elif(tracker.i.valid):
+class Intake:
+    """The frames in front of a tracker's machine: the next one's state is read while the machine is busy.
+
+    Contract: `take` is a state's condition to begin the next frame, with what the memories answer for it; `accept()`
+    gives the statements. Behind a write of the state that the next frame needs, `again()` has it read once more.
+
+    Members
+    -------
+    frame : Signal(layouts.track_request)    the frame at hand
+    next : View                              the one behind it, if `i.valid`
+    take : Signal                            it is of a connection, its state is there, and no operation waits
+    index : Signal                           what the memories are to read
+    """
+
+    def __init__(self, m: Module, config: Config, tracker):
+        self.m = m
+        self.tracker = tracker
+        self.frame = Signal(layouts.track_request(config))
+        self.next = tracker.i.p
+        self.take = Signal()
+        self.index = Signal(config.index_bits)
+        self._there = Signal()
+        operating = tracker.operations.valid
         m.d.comb += [
-            tracker.o.p.end.eq(1),
-            tracker.o.p.descriptor.status.eq(Status.BYPASS),
-            tracker.o.valid.eq(tracker.checksum.valid),
-            tracker.i.ready.eq(tracker.o.ready & tracker.checksum.valid),
-            tracker.checksum.ready.eq(tracker.o.ready),
+            self.index.eq(Mux(operating, tracker.operations.p.index, self.next.handle)),
+            self.take.eq(tracker.i.valid & self.next.matched & self._there & ~operating),
         ]
+        m.d.sync += self._there.eq(tracker.i.valid & ~tracker.i.ready & ~operating)
+
+    def accept(self):
+        self.m.d.comb += self.tracker.i.ready.eq(1)
+        return self.frame.eq(self.next)
+
+    def again(self):
+        return self._there.eq(0)
+
+    def same(self):
+        """The next frame is of the connection at hand."""
+        index = len(self.index)
+        return self.next.handle[:index] == self.frame.handle[:index]
+
+    def idle(self, begin):
+        """State "idle": an operation first; else a frame, by `begin()`, and one of no connection is passed by."""
+        m, tracker = self.m, self.tracker
+        with m.If(tracker.operations.valid):
+            m.next = "operation"
+        with m.Elif(tracker.i.valid & ~self.next.matched):
+            m.d.comb += [
+                tracker.o.p.end.eq(1),
+                tracker.o.p.payload_length.eq(self.next.payload_length),
+                tracker.o.p.descriptor.status.eq(Status.BYPASS),
+                tracker.o.p.descriptor.matched.eq(0),
+                tracker.o.p.descriptor.handle.eq(0),
+                tracker.o.valid.eq(tracker.checksum.valid),
+                tracker.i.ready.eq(tracker.o.ready & tracker.checksum.valid),
+                tracker.checksum.ready.eq(tracker.o.ready),
+            ]
+        with m.Elif(self.take):
+            begin()
 
 
 class Track(wiring.Component):
@@ -47,8 +92,8 @@ class Track(wiring.Component):
 
     Contract: for each frame of `i`, in order, the frame's fragments and then one item with `end` on `o`. Fragments
     leave as soon as the header in front of them is in the buffer; the end waits for the frame's checksum, and only
-    then does the connection's state change. About seven cycles a frame, and four for each record header in it; out of
-    sync a cycle for each beat searched.
+    then does the connection's state change. Four cycles a frame, two if it goes on where the frame before ended, and
+    two for each record header in it; out of sync a cycle for each beat searched.
 
     Members
     -------
@@ -81,10 +126,11 @@ class Track(wiring.Component):
         read = entries.read_port()
         write = entries.write_port()
 
-        frame = self.i.p
+        intake = Intake(m, config, self)
+        frame = intake.frame
         index = frame.handle[: config.index_bits]
         operation = self.operations.p
-        m.d.comb += read.addr.eq(Mux(self.operations.valid, operation.index, index))
+        m.d.comb += read.addr.eq(intake.index)
 
         entry = Signal(entry_layout)  # as it will be written unless the take is committed
         at = Signal(position_layout)  # walks ahead of `entry.at`
@@ -99,7 +145,18 @@ class Track(wiring.Component):
             self.o.p.descriptor.matched.eq(frame.matched),
             self.o.p.descriptor.handle.eq(Mux(frame.matched, frame.handle, 0)),
         ]
-        m.d.comb += [write.addr.eq(index), write.data.eq(entry)]
+        walked = (status == Status.DECRYPTED) | (status == Status.GAP)
+        taken = Signal()  # the walk went over the frame: what it found is the connection's state
+        left = Signal(entry_layout)  # the state behind the frame
+        m.d.comb += [write.addr.eq(index), write.data.eq(left), left.eq(entry)]
+        with m.If(after(end_seq, entry.seen)):
+            m.d.comb += left.seen.eq(end_seq)
+        with m.If(taken):
+            m.d.comb += [left.expected.eq(end_seq), left.skipping.eq(0), left.at.eq(at)]
+        follows = Signal()  # the next frame begins where this one ends
+        m.d.sync += follows.eq(
+            self.i.valid & ~self.i.ready & intake.next.matched & intake.same() & (intake.next.seq == end_seq)
+        )
 
         # Rule 5 and its relatives, as differences of sequence numbers registered one cycle ahead.
         in_order = Signal()
@@ -131,6 +188,29 @@ class Track(wiring.Component):
                 status.eq(Mux(partial, Status.GAP, Status.DECRYPTED)),
             ]
 
+        def next_frame():
+            """The next frame is the one at hand."""
+            following = intake.next
+            return [
+                intake.accept(),
+                end_seq.eq(following.seq + following.payload_length),
+                walk.limit.eq(following.payload_offset + following.payload_length),
+                taken.eq(0),
+                *walk.begin(),
+            ]
+
+        def begin():
+            m.d.sync += [
+                *next_frame(),
+                entry.eq(read.data),
+                at.eq(read.data.at),
+                record_end.eq(read.data.expected + read.data.at.remaining),
+                quiet.eq(0),
+                request.eq(0),
+                header_here.eq(0),
+            ]
+            m.next = "compare"
+
         def track(*, place, header, count):
             """A chain begins at this byte of the frame, or of the one before (count != 0)."""
             return [
@@ -143,20 +223,7 @@ class Track(wiring.Component):
 
         with m.FSM() as fsm:
             with m.State("idle"):
-                take_up(m, self)
-
-            with m.State("fetched"):
-                m.d.sync += [
-                    entry.eq(read.data),
-                    at.eq(read.data.at),
-                    end_seq.eq(frame.seq + frame.payload_length),
-                    record_end.eq(read.data.expected + read.data.at.remaining),
-                    walk.limit.eq(frame.payload_offset + frame.payload_length),
-                    quiet.eq(0),
-                    request.eq(0),
-                    header_here.eq(0),
-                ]
-                m.next = "compare"
+                intake.idle(begin)
 
             with m.State("compare"):
                 m.d.sync += [
@@ -176,8 +243,6 @@ class Track(wiring.Component):
                     leap_inside.eq((frame.seq - entry.seen)[:32] < at.remaining),
                     skip_seen.eq(entry.seen - frame.seq),
                 ]
-                with m.If(after(end_seq, entry.seen)):
-                    m.d.sync += entry.seen.eq(end_seq)
                 m.next = "decide"
 
             with m.State("decide"):
@@ -198,7 +263,10 @@ class Track(wiring.Component):
                             m.d.sync += [entry.tracking.eq(0), at.eq(0)]
                             m.next = "buffered"
                 with m.Elif(in_order):
-                    m.d.sync += take(offset=0, partial=0)
+                    m.d.sync += [
+                        *take(offset=0, partial=0),
+                        *walk.foresee(frame.payload_offset, at.remaining),
+                    ]
                     m.next = "walk"
                 with m.Elif(~gap):
                     with m.If(~entry.skipping):
@@ -226,7 +294,8 @@ class Track(wiring.Component):
                     m.d.sync += status.eq(Status.WAIT)
 
             def done():
-                m.next = "commit"
+                m.d.sync += taken.eq(~quiet)
+                m.next = "finish"
                 with m.If(quiet):
                     m.d.sync += entry.tail_valid.eq(0)
                     m.next = "scanned"
@@ -251,14 +320,8 @@ class Track(wiring.Component):
                 m.d.sync += entry.at.eq(at)
                 m.next = "finish"
 
-            with m.State("commit"):
-                # What the walk found becomes the connection's state, if the checksum lets it.
-                m.d.sync += [entry.expected.eq(end_seq), entry.skipping.eq(0), entry.at.eq(at)]
-                m.next = "finish"
-
             with m.State("finish"):
                 good = self.checksum.p == Checksum.GOOD
-                walked = (status == Status.DECRYPTED) | (status == Status.GAP)
                 m.d.comb += [
                     self.o.p.end.eq(1),
                     self.o.p.descriptor.status.eq(Mux(good, status, Status.BAD_CHECKSUM)),
@@ -268,8 +331,22 @@ class Track(wiring.Component):
                     self.o.valid.eq(self.checksum.valid),
                 ]
                 with m.If(self.checksum.valid & self.o.ready):
-                    m.d.comb += [self.checksum.ready.eq(1), self.i.ready.eq(1), write.en.eq(good)]
+                    m.d.comb += [self.checksum.ready.eq(1), write.en.eq(good)]
                     m.next = "idle"
+                    with m.If(good & taken & follows & ~self.operations.valid):
+                        # Its state stands in the registers: nothing to read, nothing to compare.
+                        m.d.sync += [
+                            *next_frame(),
+                            entry.eq(left),
+                            status.eq(Status.DECRYPTED),
+                            walk.cursor.eq(intake.next.payload_offset),
+                            *walk.foresee(intake.next.payload_offset, at.remaining),
+                        ]
+                        m.next = "walk"
+                    with m.Elif(intake.same()):
+                        m.d.sync += intake.again()
+                    with m.Elif(intake.take):
+                        begin()
 
             with m.State("operation"):
                 self._operate(m, operation, read.data, write)

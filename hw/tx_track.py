@@ -30,7 +30,9 @@ class TxTrack(wiring.Component):
     """Positions of every connection, and the status of every frame (docs/contract-tx.md, sections 2 to 4).
 
     Contract: for each frame, in order, its fragments and then one item with `end` on `o`. Only the end changes the
-    connection's state, and only if the frame is whole and not dropped.
+    connection's state, and only if the frame is whole and not dropped. A frame without a handle takes a cycle; others
+    four, or two if the stream goes on from the frame before, and two for each record header. A frame and its request
+    are taken when its state is there, which is before its end is out.
 
     Members
     -------
@@ -67,11 +69,17 @@ class TxTrack(wiring.Component):
         read = entries.read_port()
         write = entries.write_port()
 
-        frame = self.i.p
-        request = self.requests.p
+        frame, request = Signal.like(self.i.p), Signal.like(self.requests.p)  # at hand
+        next_frame, next_request = self.i.p, self.requests.p  # behind it, if both are valid
+        end = Signal(32)
         index = request.handle[: config.index_bits]
         operation = self.operations.p
-        m.d.comb += read.addr.eq(Mux(self.operations.valid, operation.index, index))
+        waiting, there = Signal(), Signal()  # of the next frame's state: it is what the memory answers
+        m.d.comb += [
+            read.addr.eq(Mux(self.operations.valid, operation.index, next_request.handle)),
+            waiting.eq(self.i.valid & self.requests.valid),
+        ]
+        m.d.sync += there.eq(waiting & ~self.i.ready & ~self.operations.valid)
 
         entry = Signal(tx_entry_layout)
         place = Signal(place_layout)  # walks ahead of the position it was taken from
@@ -79,6 +87,17 @@ class TxTrack(wiring.Component):
         status = Signal(TxStatus)
         walk = Walk(m, config, self, frame, place.at, entry.tls13, index)
         given = RecordHeader(m, request.header, entry.tls13)
+        left = Signal(place_layout)  # `place` behind the frame
+        m.d.comb += [left.eq(place), left.expected.eq(end)]
+        follows = Signal()  # the next frame goes on in the stream where this one ends
+        m.d.sync += follows.eq(
+            waiting
+            & ~self.i.ready
+            & next_frame.candidate
+            & (next_request.kind == TxKind.STREAM)
+            & (next_request.handle == request.handle)
+            & (next_frame.seq == end)
+        )
         on_replay = request.kind != TxKind.STREAM
         unusable = self.sweeping | (request.handle[config.index_bits : INDEX_BITS] != 0)
 
@@ -129,32 +148,44 @@ class TxTrack(wiring.Component):
             m.d.sync += status.eq(code)
             m.next = "finish"
 
+        def take():
+            """Statements: the next frame is the one at hand."""
+            m.d.comb += [self.i.ready.eq(1), self.requests.ready.eq(1)]
+            return [
+                frame.eq(next_frame),
+                request.eq(next_request),
+                end.eq(next_frame.seq + next_frame.payload_length),
+                walk.cursor.eq(next_frame.payload_offset),
+                walk.limit.eq(next_frame.payload_offset + next_frame.payload_length),
+                *walk.begin(),
+            ]
+
+        def begin(known_state):
+            """The next frame, if there is one, and its state if it needs that: the memory's answer holds."""
+            with m.If(waiting & ~self.operations.valid):
+                passes = (next_request.kind == TxKind.PASS) | (next_frame.parsed & (next_frame.payload_length == 0))
+                with m.If(passes | ~next_frame.candidate):
+                    m.d.sync += [*take(), place.eq(0), status.eq(TxStatus.DROPPED_MALFORMED)]
+                    with m.If(passes):
+                        m.d.sync += status.eq(TxStatus.PASSED)
+                    m.next = "finish"
+                with m.Elif(there & known_state):
+                    m.d.sync += [
+                        *take(),
+                        entry.eq(read.data),
+                        known.eq(read.data.known),
+                        place.eq(0),
+                        status.eq(
+                            Mux(next_request.kind == TxKind.REPLAY, TxStatus.REPLAYED, TxStatus.ENCRYPTED)
+                        ),
+                    ]  # fmt: skip
+                    m.next = "select"
+
         with m.FSM():
             with m.State("idle"):
-                m.d.sync += place.eq(0)
+                begin(1)
                 with m.If(self.operations.valid):
                     m.next = "operation"
-                with m.Elif(self.i.valid & self.requests.valid):
-                    with m.If(request.kind == TxKind.PASS):
-                        m.d.sync += status.eq(TxStatus.PASSED)
-                        m.next = "finish"
-                    with m.Elif(frame.parsed & (frame.payload_length == 0)):
-                        m.d.sync += status.eq(TxStatus.PASSED)
-                        m.next = "finish"
-                    with m.Elif(~frame.candidate):
-                        drop(TxStatus.DROPPED_MALFORMED)
-                    with m.Else():
-                        m.next = "fetched"
-
-            with m.State("fetched"):
-                m.d.sync += [
-                    entry.eq(read.data),
-                    known.eq(read.data.known),
-                    walk.cursor.eq(frame.payload_offset),
-                    walk.limit.eq(frame.payload_offset + frame.payload_length),
-                    status.eq(Mux(request.kind == TxKind.REPLAY, TxStatus.REPLAYED, TxStatus.ENCRYPTED)),
-                ]
-                m.next = "select"
 
             with m.State("select"):
                 m.d.sync += given_size.eq(given.body_length + TAG_SIZE)
@@ -192,7 +223,7 @@ class TxTrack(wiring.Component):
                     ]
 
             def done():
-                m.next = "commit"
+                m.next = "finish"
 
             def bad():
                 drop(TxStatus.DROPPED_HEADER)
@@ -205,10 +236,6 @@ class TxTrack(wiring.Component):
                 m.d.sync += [place.blind.eq(0), known.eq(Mux(place.blind, 0, more))]
 
             walk.states(done=done, bad=bad, ended=record_ended, refuse=(unknown, tag_unknown), check_parts=True)
-
-            with m.State("commit"):
-                m.d.sync += place.expected.eq(frame.seq + frame.payload_length)
-                m.next = "finish"
 
             with m.State("finish"):
                 committed = ok & whole
@@ -229,19 +256,29 @@ class TxTrack(wiring.Component):
                         order.seal.eq(0),
                     ]
                 with m.If(on_replay):
-                    m.d.comb += write.data.replay.eq(place)
+                    m.d.comb += write.data.replay.eq(left)
                     with m.If(adopted):
-                        m.d.comb += [write.data.stream.eq(place), write.data.known.eq(0)]
+                        m.d.comb += [write.data.stream.eq(left), write.data.known.eq(0)]
                 with m.Else():
-                    m.d.comb += [write.data.stream.eq(place), write.data.known.eq(known)]
+                    m.d.comb += [write.data.stream.eq(left), write.data.known.eq(known)]
                 with m.If(self.checksum.valid & self.o.ready):
-                    m.d.comb += [
-                        self.checksum.ready.eq(1),
-                        self.i.ready.eq(1),
-                        self.requests.ready.eq(1),
-                        write.en.eq(committed),
-                    ]
+                    m.d.comb += [self.checksum.ready.eq(1), write.en.eq(committed)]
                     m.next = "idle"
+                    with m.If(committed & ~on_replay & follows & ~self.operations.valid):
+                        # Its state stands in the registers: nothing to read, nothing to compare.
+                        m.d.sync += [
+                            *take(),
+                            entry.stream.eq(left),
+                            entry.known.eq(known),
+                            *walk.foresee(next_frame.payload_offset, place.at.remaining),
+                        ]
+                        m.next = "walk"
+                    with m.Else():
+                        # What is written now is not in the memory's answer.
+                        same = next_request.handle[: config.index_bits] == index
+                        begin(~same)
+                        with m.If(same):
+                            m.d.sync += there.eq(0)
 
             with m.State("operation"):
                 self._operate(m, operation, read.data, write)

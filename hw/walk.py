@@ -70,8 +70,12 @@ class RecordHeader:
 class Walk:
     """States "walk", "header" and "check" of a tracker's machine, and the fields of its fragments.
 
-    The tracker sets `cursor` and `limit` and goes to "walk". The walk leaves by `done`, called where the payload is
-    used up, or by `bad`, called at a header outside the limits; both are to choose the next state.
+    The tracker sets `cursor` and `limit`, goes through `begin`, and then to "walk". The walk leaves by `done`, called
+    where the payload is used up, or by `bad`, called at a header outside the limits; both are to choose the next state.
+
+    A record costs two cycles, one for its header and one for its fragment, in which the next header is read already;
+    and the header is checked in the fragment's cycle. A header that the frame's start cuts costs two more; the first
+    one behind a fragment whose end was not foreseen (`foresee`), one more.
 
     Parameters
     ----------
@@ -87,8 +91,12 @@ class Walk:
         self.m = m
         self.tracker = tracker
         self.at = at
+        self._tls13 = tls13
         self.cursor = cursor = Signal(layouts.OFFSET_BITS)
         self.limit = limit = Signal(layouts.OFFSET_BITS)
+        self.record_end = Signal(layouts.OFFSET_BITS)  # byte of the frame where the record at hand ends, modulo
+        self.foreseen = Signal()  # `record_end` is right
+        self.unchecked = Signal()  # the header at hand is whole, but nobody has looked at its limits
         self.left = left = Signal(layouts.OFFSET_BITS)  # bytes of the frame's payload not walked yet
         self.header = header = RecordHeader(m, at.header, tls13)
         self.ext_first = ext_first = Signal(layouts.EXT_BITS)
@@ -115,17 +123,19 @@ class Walk:
             o.continues.eq(ext_first != 16),
         ]
 
-        # Header bytes: the beat that holds the last one wanted must be in the buffer.
+        # Header bytes: the beat that holds the last one of a whole header must be in the buffer, or the frame's end.
         self.wanted = wanted = Signal(range(HEADER_BYTES + 1))
         self.needed = needed = Signal(4)
         self.available = available = Signal()
+        self.header_at = header_at = Signal(layouts.OFFSET_BITS)
         last_beat = Signal(config.pointer_bits)
         m.d.comb += [
             needed.eq(header.size - at.header_count),
             wanted.eq(Mux(needed < left, needed, left)),
-            last_beat.eq(frame.base + ((cursor + wanted - 1) >> config.rotate_bits)),
+            header_at.eq(cursor),
+            last_beat.eq(frame.base + ((header_at + header.size - 1) >> config.rotate_bits)),
             available.eq(readable(tracker.written, tracker.ended, last_beat, frame.packet)),
-            tracker.buffer.address.eq(frame.base + (cursor >> config.rotate_bits)),
+            tracker.buffer.address.eq(frame.base + (header_at >> config.rotate_bits)),
         ]
         self.ahead = fetched = shift_right_bytes(tracker.buffer.data, cursor[: config.rotate_bits], HEADER_BYTES)
         self.fetched = Signal(8 * HEADER_BYTES)
@@ -138,6 +148,14 @@ class Walk:
     def open_sum(self):
         """Behind the walk: a record goes on of which this or an earlier frame held a part."""
         return (self.at.remaining != 0) & (self.ext_first != 16)
+
+    def begin(self):
+        """Statements for each new frame."""
+        return [self.foreseen.eq(0), self.unchecked.eq(0)]
+
+    def foresee(self, start, remaining):
+        """Statements, behind `begin`: the record at hand ends `remaining` bytes behind byte `start` of the frame."""
+        return [self.foreseen.eq(1), self.record_end.eq(start + remaining)]
 
     def states(
         self,
@@ -156,10 +174,20 @@ class Walk:
         the next fragment must not leave, and what is next then. `check_parts`: a header that the frame's end cuts is
         checked as far as it goes. `opened` is called at a header within the limits. `quiet`: no fragment leaves.
         """
-        m, at = self.m, self.at
+        m, at, tls13 = self.m, self.at, self._tls13
         refused, refusal = refuse or (Const(0, 1), done)
+
         with m.State("walk"):
-            with m.If(self.left == 0):
+            with m.If(at.remaining != 0):
+                m.d.comb += self.header_at.eq(self.record_end)
+            with m.If(self.unchecked):
+                m.d.sync += self.unchecked.eq(0)
+                with m.If(self.header.good):
+                    opened()
+            with m.If(self.unchecked & ~self.header.good):
+                m.d.sync += at.remaining.eq(0)
+                bad()
+            with m.Elif(self.left == 0):
                 done()
             with m.Elif(refused):
                 refusal()
@@ -175,22 +203,34 @@ class Walk:
                         ended()
                     with m.If(self.count == self.left):
                         done()
+                    with m.Elif(self.foreseen & self.available):
+                        m.next = "header"
             with m.Elif(self.available):
                 m.next = "header"
 
         with m.State("header"):
+            whole = self.wanted == self.needed
+            length = Cat(self.ahead[32:40], self.ahead[24:32])
             m.d.sync += [
                 at.header.eq(at.header | (self.fetched << (at.header_count << 3))),
                 at.header_count.eq(at.header_count + self.wanted),
                 self.cursor.eq(self.cursor + self.wanted),
             ]
-            with m.If(self.wanted == self.needed):
-                m.next = "check"
-            with m.Else():
+            with m.If(~whole):
                 if check_parts:
                     m.next = "part"
                 else:
                     done()
+            with m.Elif(at.header_count == 0):
+                # The length is taken before the header is in its register; whether it may be believed is seen there.
+                m.d.sync += [
+                    at.remaining.eq(length - Mux(tls13, 0, EXPLICIT_NONCE_SIZE)),
+                    self.unchecked.eq(1),
+                    *self.foresee(self.cursor, length + HEADER_SIZE),
+                ]
+                m.next = "walk"
+            with m.Else():
+                m.next = "check"
 
         if check_parts:
             with m.State("part"):
@@ -200,6 +240,7 @@ class Walk:
                     bad()
 
         with m.State("check"):
+            m.d.sync += self.foreseen.eq(0)
             with m.If(self.header.good):
                 m.d.sync += at.remaining.eq(self.header.body_length + TAG_SIZE)
                 opened()

@@ -63,7 +63,7 @@ class Room(wiring.Component):
             track.ended.eq(buffer.ended),
             buffer.o.ready.eq(left != gone),
         ]
-        with m.If(track.i.valid & track.i.ready):
+        with m.If(track.o.valid & track.o.ready & track.o.p.end):
             m.d.sync += left.eq(left + 1)
         with m.If(buffer.o.valid & buffer.o.ready & buffer.o.p.last):
             m.d.sync += gone.eq(gone + 1)

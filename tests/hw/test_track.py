@@ -17,15 +17,15 @@ from tests.model.decoys import decoy, sealed_as
 
 
 def buffer_of(dut, payloads: list[bytes], requests: list[dict], width: int):
-    """The packet buffer: each frame is there as long as its request is at the head; garbage around it."""
+    """The packet buffer: each frame is there until its end is out; garbage around it."""
 
     async def run(ctx):
         rng = random.Random(1)
         number = 0
         size = 1 << len(dut.buffer.address)
         while True:
-            _, _, address, valid, ready = await ctx.tick().sample(dut.buffer.address, dut.i.valid, dut.i.ready)
-            number += valid & ready
+            _, _, address, *end = await ctx.tick().sample(dut.buffer.address, dut.o.valid, dut.o.ready, dut.o.p.end)
+            number += all(end)
             if number >= len(requests):
                 return
             request = requests[number]
