@@ -28,6 +28,7 @@ class Scenario:
         config = Config(width=width, connections=CONNECTIONS, sbox=sbox)
         self.config = config
         self.dut = Keystream(config)
+        self.pause = 0  # cycles between the last H and the first request
         self.keys, self.requests, self.keystream, self.j0, self.subkeys = [], [], [], [], []
         secrets = []
         for index in range(CONNECTIONS):
@@ -81,6 +82,8 @@ class Scenario:
         """The requests, as soon as H of every key is out; no pause of its own."""
         for _ in range(CONNECTIONS):
             await ctx.tick().until(self.dut.subkey.valid & self.dut.subkey.ready)
+        for _ in range(self.pause):
+            await ctx.tick()
         for request in self.requests:
             ctx.set(self.dut.i.p, request)
             ctx.set(self.dut.i.valid, 1)
@@ -108,6 +111,18 @@ def test_random_requests_and_stalls(width):
 
 def test_erased_keys_are_zero():
     scenario = Scenario(16, 20, erased=True)
+    assert scenario.run() == scenario.answers
+
+
+def test_key_that_was_there_is_erased():
+    scenario = Scenario(16, 20, erased=True)
+    secret = bytes(range(32))
+    there = [{"index": k, "aes256": 1, "key": little(secret), "iv": 5, "derive": 1} for k in range(CONNECTIONS)]
+    erase = [{"index": k, "aes256": 0, "key": 0, "iv": 0, "derive": 0} for k in range(CONNECTIONS)]
+    scenario.keys = there + erase
+    layout, subkey = layouts.subkey_operation(scenario.config), little(AesPipeline.model(secret, bytes(16)))
+    scenario.subkeys = [layout.const({"index": k, "subkey": subkey}).as_value().value for k in range(CONNECTIONS)]
+    scenario.pause = 2 * CONNECTIONS
     assert scenario.run() == scenario.answers
 
 

@@ -74,6 +74,14 @@ def test_frames_leave_raw_or_decrypted(width, stalls):
         want.append((status, number, frame))
 
     dut = Release(config)
+    counted = []
+
+    async def count(ctx):
+        while True:
+            _, _, left, order = await ctx.tick().sample(dut.left, dut.counted)
+            if left:
+                counted.append((Status(order.descriptor.status), order.descriptor.handle))
+
     (out,) = run_streams(
         dut,
         [(dut.i, beats), (dut.keystream, keys), (dut.orders, orders)],
@@ -82,6 +90,7 @@ def test_frames_leave_raw_or_decrypted(width, stalls):
         backpressure=stalls,
         seed=width,
         extra_cycles=20,
+        processes=[count],
     )
     got, frame = [], b""
     for bits in out:
@@ -90,6 +99,6 @@ def test_frames_leave_raw_or_decrypted(width, stalls):
         if beat.last:
             got.append((Status(beat.descriptor.status), beat.descriptor.handle, frame))
             frame = b""
-    assert [g[:2] for g in got] == [w[:2] for w in want]
+    assert [g[:2] for g in got] == [w[:2] for w in want] == counted
     for g, w in zip(got, want, strict=True):
         assert g[2] == w[2]

@@ -70,6 +70,17 @@ def test_verdicts(stalls):
     assert {Status.AUTH_FAILED, Status.DECRYPTED, Status.GAP, Status.BAD_CHECKSUM} <= set(got)
 
 
+def test_every_bit_of_a_sum_counts():
+    config = Config(width=16, connections=CONNECTIONS, rx_policy=RxPolicy.PUBLISHED)
+    dut = Verdict(config)
+    record = {"completes": 1}
+    end = {"end": 1, "descriptor": {"status": Status.DECRYPTED}}
+    hashes = [0, *(1 << bit for bit in range(128)), 0]
+    (out,) = run_streams(dut, [(dut.i, [record, end] * len(hashes)), (dut.hash, hashes)], [(dut.o, len(hashes))])
+    got = [Status(data.Const(layouts.release_order(config), bits).descriptor.status) for bits in out]
+    assert got == [Status.AUTH_FAILED if value else Status.DECRYPTED for value in hashes]
+
+
 @dataclass
 class Script:
     """Items of frames for the dut, and what must come of them, by a model that keeps sums by (index, slot)."""
