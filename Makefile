@@ -20,7 +20,7 @@ demo: $(VENV)/.installed
 test: $(VENV)/.tests-installed
 	$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
 
-slow: $(VENV)/.tests-installed
+slow: $(VENV)/.synth-installed
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
 
 verilog: $(VENV)/.verilog-installed
@@ -67,6 +67,11 @@ $(VENV)/.tests-installed: $(VENV)/.installed
 $(VENV)/.verilog-installed: $(VENV)/.tests-installed
 	@echo "Installing the packages of the Verilog benches"
 	@$(PIP) install -c constraints.txt --group verilog
+	@touch $@
+
+$(VENV)/.synth-installed: $(VENV)/.tests-installed
+	@echo "Installing the synthesis packages"
+	@$(PIP) install -c constraints.txt --group synth
 	@touch $@
 
 $(VENV)/.lint-installed: $(VENV)/.installed

