@@ -192,9 +192,14 @@ FAULTS = [
         "tests/hw/test_track.py tests/hw/test_loss_track.py",
         (
             "unmatched-frame-tracked",
-            "tracker.i.valid & tracker.i.p.matched",
-            "tracker.i.valid & (tracker.i.p.matched | tracker.i.p.payload_length[0])",
+            "tracker.i.valid & self.next.matched & self._there",
+            "tracker.i.valid & (self.next.matched | self.next.payload_length[0]) & self._there",
         ),
+    ),
+    *_of(
+        "hw/track.py",
+        "tests/hw/test_track.py tests/hw/test_tx_track.py tests/hw/test_loss_track.py",
+        ("state-read-before-it-is-written", "return self._there.eq(0)", "return self._there.eq(self._there)"),
     ),
     *_of(
         "hw/walk.py",
@@ -209,8 +214,8 @@ FAULTS = [
         "tests/hw/test_loss_track.py",
         (
             "loss-bad-checksum-moves-the-state",
-            "self.i.ready.eq(1), store.eq(good)]",
-            "self.i.ready.eq(1), store.eq(1)]",
+            "self.checksum.ready.eq(1), store.eq(good)]",
+            "self.checksum.ready.eq(1), store.eq(1)]",
         ),
         (
             "conflict-forgotten",
