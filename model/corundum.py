@@ -3,8 +3,11 @@
 Rules: docs/corundum.md. The device itself is model.device and model.tx_device.
 """
 
+from functools import reduce
+from operator import xor
+
 from model.commands import Descriptor
-from model.contract import TxKind
+from model.contract import ETHERTYPE_IPV4, ETHERTYPE_IPV6, PROTOCOL_TCP, TxKind
 from model.metadata import (
     METADATA_ETHERTYPE,
     METADATA_VERSION,
@@ -14,6 +17,7 @@ from model.metadata import (
 )
 from model.tx_commands import TxRequest
 
+_PROTOCOL_UDP = 17
 _MARK = METADATA_ETHERTYPE.to_bytes(2, "big")
 
 
@@ -50,3 +54,17 @@ def without_tx_header(frame: bytes, mode: TxHeaders) -> tuple[bytes, TxRequest] 
     if kind == TxKind.PASS and (handle or flags or record_seq or record_number or any(record_header)):
         return None
     return rest, TxRequest(TxKind(kind), handle, 0, bool(flags), record_seq, record_number, record_header)
+
+
+def flow_of(frame: bytes) -> int:
+    """What a received frame's TDEST is XORed with: 8 bits. Bytes behind the end of the frame are none."""
+    ethertype = int.from_bytes(frame[12:14], "big") if len(frame) >= 14 else 0
+    addresses = ports = b""
+    if ethertype == ETHERTYPE_IPV4 and frame[14:15] == b"\x45":
+        addresses = frame[26:34]
+        whole = len(frame) > 21 and not frame[20] & 0x3F and not frame[21]
+        ports = frame[34:38] if whole and frame[23:24] in (bytes([PROTOCOL_TCP]), bytes([_PROTOCOL_UDP])) else b""
+    elif ethertype == ETHERTYPE_IPV6:
+        addresses = frame[22:54]
+        ports = frame[54:58] if frame[20:21] in (bytes([PROTOCOL_TCP]), bytes([_PROTOCOL_UDP])) else b""
+    return reduce(xor, addresses + ports, 0)

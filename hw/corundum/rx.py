@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from hw import layouts
 from hw.byteorder import big_endian
 from hw.config import Config
+from hw.corundum.flow import Flow
 from hw.corundum.layouts import Taps, rx_header, rx_side, tap_beat
 from hw.corundum.sideband import Sideband
 from model.metadata import METADATA_ETHERTYPE, METADATA_VERSION, RX_METADATA_BYTES
@@ -18,7 +19,7 @@ class CorundumRx(wiring.Component):
     """The receive tap around the device.
 
     Contract: a beat a cycle in and, without headers, out; a header costs the beat that its 16 bytes need, none if the
-    last beat has room for them. Frames keep their order and their sideband.
+    last beat has room for them. Frames keep their order and their sideband, but for TDEST: their `Flow` goes into it.
 
     Members
     -------
@@ -44,13 +45,21 @@ class CorundumRx(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.sideband = sideband = Sideband(self._config, rx_side(self._taps), depth=DEPTH)
+        m.submodules.flow = flow = Flow(self._config)
+        side = self.tap.p.side
         m.d.comb += [
-            *(getattr(self.rx.p, name).eq(getattr(self.tap.p, name)) for name in ("data", "keep", "last")),
+            *(
+                getattr(part, name).eq(getattr(self.tap.p, name))
+                for part in (self.rx.p, flow)
+                for name in ("data", "keep", "last")
+            ),
             self.rx.valid.eq(self.tap.valid & sideband.ready),
             self.tap.ready.eq(self.rx.ready & sideband.ready),
-            sideband.go.eq(self.tap.valid & self.tap.ready),
+            *(part.go.eq(self.tap.valid & self.tap.ready) for part in (sideband, flow)),
             sideband.last.eq(self.tap.p.last),
-            sideband.side.eq(self.tap.p.side),
+            *(getattr(sideband.side, name).eq(getattr(side, name)) for name in ("id", "user")),
+            # the top bit would name a queue and not ask for one
+            sideband.side.dest.eq(side.dest ^ flow.value[: len(side.dest) - 1]),
         ]
 
         # Everything moves up by the header's size; what a beat has no room for waits in `carry`.
