@@ -2,6 +2,8 @@
 # make test    the tests                                  make format  let ruff put it right
 # make slow    the tests that take minutes                make clean   remove what the others made
 # make verilog the Verilog in Icarus and Verilator, under cocotb
+# make speed   cycles a second of every engine
+# make mutation  seeded faults of the HDL: do the tests find them?
 #
 # Everything is installed into .venv, once, with the versions of constraints.txt.
 
@@ -11,7 +13,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
 CAPTURE := tests/data/captures/tls13-aes128-clean
 PYTEST_ARGS ?= -n 2
 
-.PHONY: demo test slow verilog lint format clean
+.PHONY: demo test slow verilog speed mutation lint format clean
 .DEFAULT_GOAL := test
 
 demo: $(VENV)/.installed
@@ -25,6 +27,12 @@ slow: $(VENV)/.synth-installed
 
 verilog: $(VENV)/.verilog-installed
 	$(BIN)/python -m pytest tests/verilog -rs $(PYTEST_ARGS)
+
+speed: $(VENV)/.verilog-installed
+	$(BIN)/python -m tests.verilog
+
+mutation: $(VENV)/.tests-installed
+	$(BIN)/python -m tests.mutation $(FAULTS)
 
 lint: $(VENV)/.lint-installed
 	$(BIN)/ruff check

@@ -155,7 +155,7 @@ def test_reset_upon_reset(receiver):
         assert {r.result for r in receiver.run([Query(h) for h in seen]).responses} == {Result.STALE_HANDLE}
 
 
-@pytest.mark.parametrize("component", [Receiver, Transmitter])
+@pytest.mark.parametrize("component", [Receiver, pytest.param(Transmitter, marks=pytest.mark.slow)])
 def test_no_key_is_left(component, monkeypatch):
     """Row by row: keys, powers of H, what the trackers know, and that handles are allocated."""
     kept: list[tuple[str, memory.Memory]] = []

@@ -1,11 +1,13 @@
 """Runs inside the simulator, under cocotb: a capture through the AXI ports, the driver on the AXI4-Lite side.
 
 The run is that of `ktls-nic sim`: what is here is only an engine whose device is reached by its ports, with bus models
-that others wrote (cocotbext-axi). Plusargs: capture, seed, wait (probability of a pause, each cycle and port), width,
-connections.
+that others wrote (cocotbext-axi). Both directions of a duplex top are played at once. Plusargs: capture; packets (the
+first ones of it; 0: all); seed; idle and backpressure (probability of a pause in a cycle, of each port that gives and
+that takes); width; connections; report (a file for what was compared, as JSON).
 """
 
 import itertools
+import json
 import random
 from pathlib import Path
 from types import SimpleNamespace
@@ -41,6 +43,7 @@ from sim.run import run
 from sim.schedule import TxFrame
 from sim.secrets import KeyLog
 from sim.tx_run import run_tx
+from tests.verilog.simulators import cut
 
 PERIOD = 4  # ns
 LIMIT = 20_000  # cycles for a frame
@@ -87,7 +90,7 @@ class LiteBus:
 
 
 class Bench:
-    def __init__(self, dut, directions, seed, wait):
+    def __init__(self, dut, directions, seed, idle, backpressure):
         self.dut = dut
         streams = {
             Direction.RECEIVE: {"s_axis_rx": AxiStreamSource, "m_axis_rx": AxiStreamSink},
@@ -113,12 +116,16 @@ class Bench:
         }
         for name, port in ports.items():
             port.log.setLevel("WARNING")
-            if wait:
-                rng = random.Random(f"{seed} {name}")
-                port.set_pause_generator(rng.random() < wait for _ in itertools.count())
+            takes = name in ("b", "r") or name.startswith("m_axis")
+            self._pause(port, random.Random(f"{seed} {name}"), backpressure if takes else idle)
         for log in (master.write_if.log, master.read_if.log):
             log.setLevel("WARNING")
         self.bus = LiteBus(master)
+
+    @staticmethod
+    def _pause(port, rng, wait):
+        if wait:
+            port.set_pause_generator(rng.random() < wait for _ in itertools.count())
 
     async def reset(self):
         self.dut.rst.value = 1
@@ -190,27 +197,33 @@ async def a_capture(dut):
     given = cocotb.plusargs
     directions = [d for d in Direction if hasattr(dut, {1: "s_axis_rx_tdata", 2: "s_axis_tx_tdata"}[d])]
     config = Config(width=int(given["width"]), connections=int(given["connections"]))
-    bench = Bench(dut, directions, given["seed"], float(given["wait"]))
+    bench = Bench(dut, directions, given["seed"], float(given["idle"]), float(given["backpressure"]))
     await bench.reset()
 
-    @bridge
-    def whole_run():
-        path = Path(given["capture"])
-        capture = read_capture(path)
-        log = KeyLog()
-        log.add(path.with_suffix(".keys").read_text(), "keys")
-        followed = follow(capture, log, None)
-        settings = Settings("verilog", config, seed=int(given["seed"]))
-        blocks = find_blocks(bench.bus)
-        assert sorted(blocks) == directions
-        for direction, base in blocks.items():
-            engine = AxiEngine(bench, direction, base)
-            play = run if direction is Direction.RECEIVE else run_tx
-            outcome = play(followed, settings, make_engine=lambda engine=engine: engine)
-            assert not outcome.mismatches, outcome.mismatches[:3]
-            assert outcome.compared and outcome.cycles
-            print(f"EQUAL {direction.name}: {outcome.compared} packets, {outcome.cycles} cycles")
+    path = Path(given["capture"])
+    capture = cut(read_capture(path), int(given["packets"]))
+    log = KeyLog()
+    log.add(path.with_suffix(".keys").read_text(), "keys")
+    settings = Settings("verilog", config, seed=int(given["seed"]))
 
-    await whole_run()
+    @bridge
+    def whole_run(direction, base):
+        engine = AxiEngine(bench, direction, base)
+        play = run if direction is Direction.RECEIVE else run_tx
+        outcome = play(follow(capture, log, None), settings, make_engine=lambda: engine)
+        assert not outcome.mismatches, outcome.mismatches[:3]
+        assert outcome.compared and outcome.cycles
+        return {
+            "direction": direction.name.lower(),
+            "packets": outcome.compared,
+            "cycles": outcome.cycles,
+            "seconds": outcome.simulation_seconds,
+        }
+
+    blocks = await bridge(find_blocks)(bench.bus)
+    assert sorted(blocks) == directions
+    runs = [cocotb.start_soon(whole_run(direction, base)) for direction, base in blocks.items()]
+    report = [await each for each in runs]
+    Path(given["report"]).write_text(json.dumps(report))
     for stream in bench.streams.values():
         assert stream.empty(), "more came out, or less went in, than was to"
