@@ -239,7 +239,7 @@ def tx_segments_of(stream: Stream, record: int, segment: int, count: int) -> tup
     return stream.frames(plain, mss=segment, bad_tcp=True)[:count], stream.frames(wire, mss=segment)[:count]
 
 
-def _tx_add(engine: TxEngine, streams: Sequence[Stream]) -> list[int]:
+def tx_add(engine: TxEngine, streams: Sequence[Stream]) -> list[int]:
     """The handles of the streams, which are the only ones on the device."""
     engine.reset()
     adds: list[TxEvent] = [s.add() for s in streams]
@@ -272,7 +272,7 @@ def as_software(result: TxBatchResult, wire: Sequence[bytes]) -> None:
 
 def _tx_measure(engine: TxEngine, streams: Sequence[Stream], record: int, segment: int, count: int) -> float:
     """Rate of `count` frames over the streams in turn. What leaves must be what software would have sent."""
-    events, wire = tx_traffic(streams, _tx_add(engine, streams), record, segment, count)
+    events, wire = tx_traffic(streams, tx_add(engine, streams), record, segment, count)
     result = engine.run(events)
     as_software(result, wire)
     return rate(result, [segment] * len(events), min(40, len(events) // 4))
@@ -280,7 +280,7 @@ def _tx_measure(engine: TxEngine, streams: Sequence[Stream], record: int, segmen
 
 def _tx_cut(engine: TxEngine, stream: Stream, record: int, segment: int) -> float:
     """Rate of frames of up to 64 KB in order, cut into segments. What leaves must be what software would have sent."""
-    (handle,) = _tx_add(engine, [stream])
+    (handle,) = tx_add(engine, [stream])
     share = LARGEST // segment * segment  # each segment is full
     given, _ = tx_segments_of(stream, record, share, -(-160 * 1448 // share) + 2)
     result = engine.run([TxFrame(f, TxRequest(TxKind.STREAM, handle, segment)) for f in given])
@@ -295,7 +295,7 @@ def _tx_cut(engine: TxEngine, stream: Stream, record: int, segment: int) -> floa
 def _tx_latency(engine: TxEngine, seed: int, segment: int, record: int) -> int:
     """As `_latency`."""
     stream = connection(0, seed)
-    (handle,) = _tx_add(engine, [stream])
+    (handle,) = tx_add(engine, [stream])
     worst = 0
     for frame in tx_segments_of(stream, record, segment, 12)[0]:
         result = engine.run([TxFrame(frame, TxRequest(TxKind.STREAM, handle))])

@@ -52,6 +52,7 @@ in it could be read (the message says what is missing).
 BENCH_EXAMPLES = """\
 examples:
   ktls-nic bench rx --width 16 --width 64 --json -
+  ktls-nic bench model --width 64 --json model.json
   ktls-nic bench loss --seeds 10 --tls both --keep sessions/ --report out/
   ktls-nic bench loss --points 0,2,5 --seeds 1
   ktls-nic bench loss --captures sessions/ --json -
@@ -243,10 +244,11 @@ def build_parser() -> argparse.ArgumentParser:
     )
     bench.add_argument(
         "what",
-        choices=("rx", "tx", "duplex", "sim", "loss"),
+        choices=("rx", "tx", "duplex", "model", "sim", "loss"),
         help="rx, tx: rates, latency and installs of a direction; duplex: rates of each while both run, beside those "
-        "alone; sim: speed of both engines; loss: what stays offloaded under loss and reordering, for each receive "
-        "policy, on TLS sessions recorded for it",
+        "alone; model: the cycle model beside the RTL, on a grid of traffic and on captures (the bundled ones, or "
+        "--captures); sim: speed of both engines; loss: what stays offloaded under loss and reordering, for each "
+        "receive policy, on TLS sessions recorded for it",
     )
     bench.add_argument("--engine", choices=("auto", "compiled", "pysim"), default="auto")
     bench.add_argument(
@@ -670,9 +672,35 @@ def run_loss(args: argparse.Namespace) -> int:
     return EQUAL if all(one.equal for one in measured) else DIFFERENT
 
 
+def run_model(args: argparse.Namespace) -> int:
+    from model.cycles import Direction
+    from sim.bench_model import TARGET, bench_model, captures_in, summary
+    from sim.console import progress_bars, show_compared
+    from sim.recording import BUNDLED
+
+    console = Console(stderr=args.json == "-")
+    captures = captures_in(args.captures or [BUNDLED])
+    with progress_bars(console) as report:
+
+        def progress(text: str, share: float) -> None:
+            report(text, round(share * 100), 100)
+
+        shape = Config(sbox=args.sbox, rx_policy=RxPolicy(args.rx_policy))
+        widths = tuple(args.width or (16, 64))
+        rows = bench_model(widths, tuple(Direction), captures, _resolve(args.engine), args.seed, progress, shape=shape)
+    said = summary(rows)
+    show_compared(rows, said, console)
+    if args.json:
+        data: dict[str, Any] = {"seed": args.seed, "sbox": args.sbox, "rx_policy": args.rx_policy, "summary": said}
+        _write_json(data | {"rows": [row.json() for row in rows]}, args.json)
+    return EQUAL if float(said["worst"]) <= TARGET else DIFFERENT
+
+
 def run_bench(args: argparse.Namespace) -> int:
     if args.what == "loss":
         return run_loss(args)
+    if args.what == "model":
+        return run_model(args)
     from sim.bench import bench_rx, bench_simulation, bench_tx
     from sim.bench_duplex import bench_duplex
     from sim.console import progress_bars, show_rows

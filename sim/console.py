@@ -11,6 +11,7 @@ from rich.table import Table
 
 from sim.bench import Row
 from sim.bench_loss import POLICIES, Mean, Measured
+from sim.bench_model import Compared
 from sim.run import Outcome
 from sim.run import Progress as Report
 from sim.summary import summarize
@@ -136,6 +137,22 @@ def show_rows(rows: list[Row], console: Console) -> None:
         target = "" if row.target is None else f"{row.target:,g}"
         table.add_row(row.name, f"{row.value:,g}", target, row.unit)
     console.print(table)
+
+
+def show_compared(rows: list[Compared], said: dict[str, float | str], console: Console) -> None:
+    """The cycle model beside the RTL, and how far it is off."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("case")
+    for name in ("RTL\ncycles", "model\ncycles", "error\n%", "largest error\nof a packet, %"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        table.add_row(row.name, f"{row.rtl:,}", f"{row.model:,}", f"{row.error:+.2f}", f"{row.exit_error:.2f}")
+    console.print(table)
+    console.print(
+        f"error: worst {said['worst']} % ({said['worst_case']}), mean {said['mean']} %; wanted: {said['target']} %",
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 def show_loss(measured: list[Measured], means: list[Mean], console: Console) -> None:

@@ -1,0 +1,210 @@
+"""From packets to what each of them takes in each room: coefficients of the chain's recurrence.
+
+Times of a packet are maxima of sums, so a packet's way through tracker and aligner, fragment by fragment, folds into a
+few numbers: from when the tracker turns to it, and from when the aligner is through with the packet before.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from model.contract import TAG_SIZE
+from model.cycles.packets import Array, Packets
+from model.cycles.rooms import Direction, Rooms
+
+NEVER = -(1 << 40)
+"""Earlier than everything: no constraint."""
+
+IPV4_NEED, IPV6_NEED = 54, 74
+"""Bytes to the end of the first 20 of the TCP header, without VLAN tags, options and extension headers."""
+
+
+@dataclass
+class Costs:
+    """Of each packet; names of times are those of `chain.Times`.
+
+    Attributes
+    ----------
+    beats : Array
+        On the bus.
+    parse : Array
+        From the first beat in to the headers.
+    hash, find : Array
+        Lookup: until the flow table takes it over, and there.
+    track, track_last, track_headers, track_blocked : Array
+        End of the tracker's work, from its begin, the last beat in, the headers, and the aligner's end of the packet
+        before.
+    align, align_blocked, align_last : Array
+        End of the last fragment in the aligner, from the tracker's begin, from that, and from the last beat in; NEVER
+        without fragments.
+    free : Array
+        As `track`, if the aligner never held the tracker up.
+    """
+
+    beats: Array
+    parse: Array
+    hash: Array
+    find: Array
+    track: Array
+    track_last: Array
+    track_headers: Array
+    track_blocked: Array
+    align: Array
+    align_blocked: Array
+    align_last: Array
+    free: Array
+    power: Array
+    """Verdict, from the end of the last fragment in the aligner."""
+    settle: Array
+    """Verdict, from the end in the aligner."""
+    verdict: Array
+    """Work of the verdict's room."""
+    placing: Array
+    """Work of the placing multiplier."""
+    streamed: Array
+    """Aligned beats of all fragments."""
+    overlay: Array
+    """Work of the room that brings overlays into the frame's grid."""
+    emitted: Array
+    """The frame's last overlay, from the end in the aligner."""
+    patches: Array
+    alone: Array
+    """1: no fragments, so nothing of the overlay is known before the end's."""
+
+
+def blocks(p: Packets, width: int) -> tuple[Array, Array, Array, Array]:
+    """Of each fragment: aligned beats, exponent, frame position of the first one's byte 0, ends of body (`hw.plan`)."""
+    end = p.first + p.count
+    n = -(-p.body // 16)
+    first = np.where(p.first == 16, 0, p.first // 16)
+    last = np.where(end > 16 + p.body, n + 1, (end - 1) // 16)
+    lanes = width // 16
+    beats = -(-(last - first + 1) // lanes)
+    start = p.position + 16 * (last + 1 - lanes * beats) - p.first
+    body_end = p.position + np.minimum(end, 16 + p.body) - p.first
+    return beats, n + 2 - last, start, body_end
+
+
+def digits_of(exponent: Array) -> Array:
+    """Nonzero digits of radix 4."""
+    return np.bitwise_count((exponent | exponent >> 1) & 0x5555).astype(np.int64)
+
+
+def costs_of(p: Packets, r: Rooms) -> Costs:
+    count, width = len(p), r.width
+    beats = -(-p.size // width)
+    need = np.minimum(np.where(p.ipv6, IPV6_NEED, IPV4_NEED), r.window)
+    fire = np.maximum(-(-r.look // width) + 1, -(-need // width))
+    parse = np.minimum(np.minimum(beats, r.window // width), fire) + r.parse
+    hashed = np.where(p.looked_up, np.where(p.ipv6, r.hash_ipv6, r.hash_ipv4), 0)
+    find = np.where(p.looked_up, np.where(p.matched, r.hit, r.miss), r.by)
+
+    aligned, exponent, start, body_end = blocks(p, width)
+    aligned = np.where(p.count > 0, aligned, 0)
+    digits = digits_of(exponent)
+    power = np.where(digits > 1, r.power_first + r.power_step * (digits - 1), 1)
+    hash_done = np.maximum(
+        r.aligned + r.encrypted + r.hash + r.place, r.aligned + r.encrypted + 1 - aligned + power + r.power
+    )
+    header = np.where(p.header_end > 0, np.where(p.whole, r.header, r.header_part), 0)
+    work = 1 + r.fetch * (p.first != 16)
+    # A power's slot is taken from the fragment's first beat to its hash's product.
+    placing = np.maximum(np.maximum(digits, 1), (hash_done + aligned - r.aligned - r.encrypted) // r.slots)
+
+    # The tracker's next state, the aligner's last two ends: from the tracker's begin, from the aligner's end before.
+    own = [np.full(count, r.begin), np.full(count, NEVER), np.full(count, NEVER)]
+    prior = [np.full(count, NEVER), np.full(count, -1), np.zeros(count, np.int64)]
+    free = own[0].copy()
+    settled = np.full(count, NEVER)
+    at = np.searchsorted(p.frame, np.arange(count + 1))
+    many = np.diff(at)
+    for rank in range(int(many.max(initial=0))):
+        of = np.flatnonzero(many > rank)
+        k = at[of] + rank
+        here, some = p.count[k] > 0, aligned[k]
+        for column in (own, prior):
+            t, lag, last = (values[of] for values in column)
+            t = t + header[k]
+            taken = np.maximum(t, lag)
+            column[0][of] = np.where(here, taken + r.fragment, t)
+            column[1][of] = np.where(here, last, lag)
+            column[2][of] = np.where(here, np.maximum(last + 1, taken + r.plan) + some - 1, last)
+        free[of] += header[k] + np.where(here, r.fragment, 0)
+        settled[of] = np.where(here, np.maximum(settled[of] - some + work[k], hash_done[k]), settled[of])
+    last_piece = at[1:] - 1
+    has = many > 0
+    fragments = np.zeros(count, np.int64)
+    streamed, worked, placed = (np.zeros(count, np.int64) for _ in range(3))
+    spent = np.where(p.count > 0, 1, 0)
+    for into, values in (
+        (fragments, spent),
+        (streamed, aligned),
+        (worked, np.where(p.count > 0, work, 0)),
+        (placed, np.where(p.count > 0, placing, 0)),
+    ):
+        total = np.concatenate((np.zeros(1, np.int64), np.cumsum(values)))
+        into += total[at[1:]] - total[at[:-1]]
+    bare = np.zeros(count, np.int64)
+    bare[has] = np.where((p.count == 0) & p.whole, r.bare, 0)[last_piece[has]]
+
+    walks = p.matched & ~p.refused & (p.slow == 0)
+    track = np.where(walks, np.maximum(own[0] + bare + r.finish, own[1]), np.where(p.matched, r.begin, r.passed))
+    blocked = np.where(walks, np.maximum(prior[0] + bare + r.finish, prior[1]), -1)
+    slow = p.slow > 0
+    late = np.where(slow, p.slow, 0)
+    fragmented = fragments > 0
+    free = np.where(walks, free + bare + r.finish, track)
+
+    overlay = np.where(fragmented, streamed, 0) + 1
+    flush, jumps = _dealign(p, aligned, start, body_end, width, at, has)
+    overlay += flush + jumps
+    tags = np.where((p.count > 0) & (p.first + p.count > 16 + p.body), 1, 0)
+    completes = np.where((p.count > 0) & (p.first + p.count == 16 + p.body + TAG_SIZE), 1, 0)
+    total = np.concatenate((np.zeros(1, np.int64), np.cumsum(tags)))
+    patches = (total[at[1:]] - total[at[:-1]]) * r.patch + 1
+    total = np.concatenate((np.zeros(1, np.int64), np.cumsum(completes)))
+    kept = np.minimum(total[at[1:]] - total[at[:-1]], r.slots) * r.kept
+    return Costs(
+        beats=beats,
+        parse=parse,
+        hash=hashed,
+        find=find,
+        track=np.where(slow, r.slow + late, track),
+        track_last=np.where(slow, r.checksum + late, r.checksum),
+        track_headers=late + r.checksum - 1 + -(-beats // 2),
+        track_blocked=blocked,
+        align=np.where(fragmented, np.where(slow, r.slow + p.emit + r.plan + streamed - 1, own[2]), NEVER),
+        align_blocked=np.where(fragmented, np.where(slow, streamed, prior[2]), NEVER),
+        align_last=np.where(fragmented & slow, r.checksum + p.emit + r.plan + streamed - 1, NEVER),
+        free=free,
+        power=np.where(fragmented, settled + r.end, NEVER),
+        settle=r.aligned
+        + np.where(fragmented, 0, 1)
+        + (r.encrypted - 1 + r.delta if r.direction is Direction.TX else 0),
+        verdict=worked + np.where(fragmented, r.end, r.end_alone) + kept,
+        placing=placed,
+        streamed=streamed,
+        overlay=overlay,
+        emitted=r.aligned + r.keystream + r.dealign + flush,
+        patches=patches,
+        alone=np.where(fragmented, 0, 1),
+    )
+
+
+def _dealign(
+    p: Packets, aligned: Array, start: Array, body_end: Array, width: int, at: Array, has: np.ndarray
+) -> tuple[Array, Array]:
+    """Cycles of the overlay's room beside one for each aligned beat: at the frame's end, and between fragments."""
+    last_beat = (start + width * (aligned - 1)) // width
+    spills = (p.count > 0) & ((body_end - 1) // width > last_beat) & (body_end > p.position)
+    flush = np.zeros(len(p), np.int64)
+    last_piece = at[1:] - 1
+    some = has & (p.count > 0)[np.clip(last_piece, 0, None)] if len(p.frame) else has
+    flush[some] = spills[last_piece[some]]
+    jumps = np.zeros(len(p), np.int64)
+    if len(p.frame) > 1:
+        ahead = start[1:] // width - last_beat[:-1]
+        both = (p.frame[1:] == p.frame[:-1]) & (p.count[1:] > 0) & (p.count[:-1] > 0)
+        more = np.where(both, np.clip(ahead - 1, 0, 1 + spills[:-1]), 0)
+        np.add.at(jumps, p.frame[1:], more)
+    return flush, jumps

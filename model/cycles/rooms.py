@@ -1,0 +1,159 @@
+"""What each room takes, in cycles: the one table of the cycle model.
+
+Read off the HDL named beside each entry and checked against RTL runs by `ktls-nic bench model`: a change of the
+hardware's cycles is a change here.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+BUFFER_BEATS = {16: 1024, 32: 512, 64: 512}
+"""Of the packet buffer, by width (Config.buffer_beats)."""
+INSIDE = 31
+"""Frames inside at one time, from the first beat taken to the last one given."""
+
+
+class Direction(StrEnum):
+    RX = "rx"
+    TX = "tx"
+
+
+@dataclass(frozen=True)
+class Rooms:
+    """Cycles of a direction at one width.
+
+    Parameters
+    ----------
+    direction : Direction
+    width : int
+        Bytes a beat.
+    """
+
+    direction: Direction
+    width: int
+
+    # --- on the way in: hw/segment.py, hw/window.py, hw/parse.py, hw/checksum.py
+    lead: int = 0
+    """Way in to packet buffer."""
+    lead_beats: int = 0
+    """Beats that wait in front of the buffer."""
+    look: int = 32
+    """Bytes that show how long the headers are (LOOK)."""
+    window: int = 128
+    """Bytes after which the parser waits for no more (HEADER_WINDOW)."""
+    parse: int = 8
+    """From the window to the headers' way out."""
+    checksum: int = 8
+    """From the frame's last beat to its checksum."""
+
+    # --- hw/lookup.py, hw/flow_table.py
+    lookup: bool = True
+    hash_ipv4: int = 3
+    hash_ipv6: int = 10
+    hit: int = 5
+    miss: int = 3
+    by: int = 1
+    """A frame that is not looked up."""
+    found: int = 2
+    """Frames in the queue behind it, the tracker's among them."""
+
+    # --- hw/track.py, hw/loss_track.py, hw/tx_track.py, hw/walk.py
+    begin: int = 4
+    """From "idle" to the first "walk"."""
+    passed: int = 0
+    """From "idle" to the end of a packet that the tracker passes by."""
+    header: int = 3
+    """A record header: "walk", "header", "check"."""
+    header_part: int = 2
+    """The part of one that the frame's end cuts off the rest; transmit: "part" as well."""
+    bare: int = 1
+    """A frame that ends with a header: "walk" once more."""
+    fragment: int = 1
+    finish: int = 1
+    """From "commit" to "finish"."""
+    slow: int = 4
+    """From "idle" to what a frame that does not simply go on waits for, its checksum."""
+
+    # --- hw/plan.py, hw/align.py
+    plan: int = 2
+    """From tracker to aligner; as many fragments and ends wait there."""
+    aligned: int = 3
+    """From the aligner's step to its way out."""
+
+    # --- hw/keystream.py, hw/encrypt.py, hw/ghash.py, hw/placing.py
+    keystream: int = 17
+    encrypted: int = 0
+    """From the aligner's way out to GHASH."""
+    hash: int = 4
+    """From a fragment's last beat to its hash (FragmentHash)."""
+    place: int = 6
+    """From the hash to its product with the placing power."""
+    power: int = 5
+    """From the placing power to that product."""
+    power_first: int = 3
+    power_step: int = 4
+    """A placing power of d > 1 digits is there power_first + power_step (d - 1) cycles behind the first beat."""
+    slots: int = 8
+    """Fragments whose power is being made or whose hash is awaited."""
+
+    # --- hw/verdict.py, hw/seal.py
+    fetch: int = 1
+    """More for a fragment of a record that earlier frames began."""
+    end: int = 1
+    end_alone: int = 2
+    """The end of a frame without fragments."""
+    kept: int = 0
+    """Each tag kept for retransmission."""
+    delta: int = 0
+    """From the end in GHASH's place to the checksum's difference (Encrypt.delay)."""
+    order: int = 1
+    """From the verdict to the way out's go."""
+
+    # --- hw/dealign.py, hw/overlay.py, hw/release.py, hw/finish.py
+    dealign: int = 1
+    overlay: int = 2
+    """Through the queue of overlays."""
+    overlay_next: int = 5
+    """From a frame's last overlay to the next one's first, at the way out."""
+    behind: int = 28
+    """Beats that the aligner is ahead of it at most: those that wait for AES, and behind it."""
+    aligned_beats: int = 0
+    """Transmit: keystream that waits in front of it before encryption does."""
+    patch: int = 0
+    """A tag in the frame's grid."""
+    out: int = 1
+
+    @property
+    def buffer_beats(self) -> int:
+        return BUFFER_BEATS[self.width]
+
+
+def rooms_of(direction: Direction | str, width: int, sbox: str = "rom") -> Rooms:
+    """The table for a direction, a width of 16, 32 or 64 bytes a beat, and S-boxes (`hw.config`)."""
+    direction = Direction(direction)
+    tree = {16: 2, 32: 3, 64: 3}[width]  # layers of the checksum's adders
+    keystream = 3 + 14 * {"rom": 1, "bram": 2}[sbox]
+    hash_ = 4 if width == 16 else 8
+    if direction is Direction.RX:
+        return Rooms(direction, width, checksum=6 + tree, hash=hash_, keystream=keystream)
+    return Rooms(
+        direction,
+        width,
+        lead=3,
+        lead_beats=32,
+        checksum=7 + tree,
+        lookup=False,
+        passed=1,
+        header_part=3,
+        hash=hash_,
+        keystream=keystream,
+        encrypted=keystream + 1,
+        kept=1,
+        delta=6 + tree,
+        order=9,
+        end_alone=1,
+        behind=36,
+        aligned_beats=8,
+        patch=2,
+        dealign=2,
+    )
