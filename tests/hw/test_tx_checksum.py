@@ -79,6 +79,16 @@ def test_scapy(width):
         assert Ether(sent)[TCP].chksum == checksum
 
 
+def test_carry_of_the_carry():
+    """A sum that folded once is 0x10000: of hundreds of words, with the last one chosen for it."""
+    payload = random.Random(1).randbytes(1400)
+    sum_before = ~scapy_checksum(ipv4(tcp(0, payload + bytes(2)))) & 0xFFFF
+    frame = ipv4(tcp(0, payload + ((0x0100 - sum_before) % 0xFFFF).to_bytes(2, "big")))
+    assert scapy_checksum(frame) == 0xFEFF
+    (got,) = run([frame], 16)
+    assert got is not None and got["sum"] == 0x0100
+
+
 @pytest.mark.parametrize("width", WIDTHS)
 def test_not_whole(width):
     """Not parsed: no item waits for anything. Parsed, and cut before the end of the IP packet: not whole."""
