@@ -36,8 +36,10 @@ def with_rx_header(frame: bytes, descriptor: Descriptor) -> bytes:
 def without_tx_header(frame: bytes, mode: TxHeaders) -> tuple[bytes, TxRequest] | None:
     """What the device gets of a frame from the tap, and with what request; None: the frame is dropped."""
     marked = frame[12:14] == _MARK
-    if mode is TxHeaders.OFF or (mode is TxHeaders.MARKED and not marked):
+    if mode is not TxHeaders.ALWAYS and not marked:
         return frame, TxRequest()
+    if mode is TxHeaders.OFF:
+        return None
     header, rest = frame[:TX_METADATA_BYTES], frame[TX_METADATA_BYTES:]
     if not rest:
         return None

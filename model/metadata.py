@@ -13,6 +13,6 @@ TX_METADATA_BYTES = 64
 class TxHeaders(IntEnum):
     """Which frames from the host have a header (CONTROL bits 5:4)."""
 
-    OFF = 0  # none: every frame passes as it is
+    OFF = 0  # none: one that is marked is dropped, all others pass
     MARKED = 1  # those with METADATA_ETHERTYPE at its place
     ALWAYS = 2  # all: a frame without one is dropped

@@ -68,6 +68,7 @@ class CorundumRx(wiring.Component):
         header = Signal(rx_header())
         first = Signal(init=1)
         was_headed, headed = Signal(), Signal()
+        waits = Signal()  # this beat was offered before, and stays as it was
         tail = Signal()  # the frame has been taken, its last bytes have not left
         carry = Signal(8 * RX_METADATA_BYTES)
         carry_keep = Signal(RX_METADATA_BYTES)
@@ -75,7 +76,7 @@ class CorundumRx(wiring.Component):
         front = Mux(first, header.as_value(), carry)
         m.d.comb += [
             header.eq(_header(self.host.p.descriptor)),
-            headed.eq(Mux(first, self.headers, was_headed)),
+            headed.eq(Mux(first & ~waits, self.headers, was_headed)),
             more.eq(headed & last & keep[split]),
             self.o.valid.eq(sideband.o.valid & (self.host.valid | tail)),
             self.host.ready.eq(sideband.o.valid & self.o.ready & ~tail),
@@ -92,12 +93,12 @@ class CorundumRx(wiring.Component):
             ]
         with m.Else():
             m.d.comb += [self.o.p.data.eq(data), self.o.p.keep.eq(keep), self.o.p.last.eq(last)]
+        m.d.sync += [waits.eq(self.o.valid & ~self.o.ready), was_headed.eq(headed)]
         with m.If(self.o.valid & self.o.ready):
             m.d.sync += tail.eq(0)
             with m.If(~tail):
                 m.d.sync += [
                     first.eq(last),
-                    was_headed.eq(headed),
                     tail.eq(more),
                     carry.eq(data[8 * split :]),
                     carry_keep.eq(keep[split:]),

@@ -30,7 +30,8 @@ class TxHeader(wiring.Component):
     """Takes headers off frames and checks them.
 
     Contract: a beat a cycle; the beats of a header show nowhere. A frame that has to have a header and has none that is
-    right in every bit (docs/corundum.md) is swallowed whole. `mode` counts as it is in a frame's first beat.
+    right in every bit, or that has the mark of one and must have none (docs/corundum.md), is swallowed whole. `mode`
+    counts as it is in a frame's first beat.
 
     Members
     -------
@@ -66,7 +67,11 @@ class TxHeader(wiring.Component):
         request = Signal(tx_layouts.tx_request())  # of the frame whose beats pass; zero, PASS, before its first one
         number = Signal(range(beats))  # of the header's beat
         marked = i.keep[13] & (i.data[96:112] == _ethertype())
-        headed = self.mode[1] | ((self.mode == TxHeaders.MARKED) & marked)
+        # a beat that is offered stays as it was offered
+        mode, kept_mode, waits = Signal(2), Signal(2), Signal()
+        m.d.comb += mode.eq(Mux(waits, kept_mode, self.mode))
+        m.d.sync += [kept_mode.eq(mode), waits.eq(self.i.valid & ~self.i.ready)]
+        headed = mode[1] | marked
         state = Signal(State)
         start = state == State.START
         passing = Signal()
@@ -87,6 +92,8 @@ class TxHeader(wiring.Component):
                 m.d.sync += [state.eq(State.START), number.eq(0), request.eq(0)]
             with m.Elif(passing):
                 m.d.sync += state.eq(State.BODY)
+            with m.Elif(start & (mode == TxHeaders.OFF)):
+                m.d.sync += state.eq(State.DROP)
             with m.Elif(state != State.DROP):
                 m.d.sync += [
                     state.eq(State.HEADER),

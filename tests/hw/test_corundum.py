@@ -199,6 +199,7 @@ def run_rx_counted(frames, toggling):
         dut,
         [(dut.tap, into), (dut.host, back)],
         [(dut.rx, len(into)), (dut.o, least)],
+        backpressure=0.5,
         processes=[toggling(dut)],
         extra_cycles=300,
     )
@@ -457,6 +458,33 @@ def test_the_mode_counts_as_it_is_in_the_first_beat():
     sim.run()
     ((left, beside),) = to_frames(tx_layouts.tx_beat(config), got)
     assert left == frame[64:] and beside["request"]["kind"] == TxKind.STREAM
+
+
+def test_the_mode_changes_while_beats_wait():
+    """Then too a frame passes or is dropped as a whole, and what is offered stays (which the bench checks)."""
+    rng = random.Random(8)
+    config = Config(width=16)
+    dut = TxHeader(config, TAPS)
+    frames = [rng.randbytes(rng.randrange(1, 60)) for _ in range(150)]
+    tap = tap_beat(config, tx_side(TAPS))
+
+    async def toggling(ctx):
+        while True:
+            ctx.set(dut.mode, rng.choice([TxHeaders.OFF, TxHeaders.ALWAYS]))
+            await ctx.tick()
+
+    into = [b for tag, f in enumerate(frames) for b in to_beats(tap, 16, f, side={"user": tag << 1})]
+    device, sides, dropped = run_streams(
+        dut,
+        [(dut.i, into)],
+        [(dut.o, 0), (dut.sides, 0), (dut.dropped, 0)],
+        backpressure=0.7,
+        processes=[toggling],
+        extra_cycles=3000,
+    )
+    passed = [unpack(tx_side(TAPS), word)["user"] >> 1 for word in sides]
+    assert sorted(passed + dropped) == list(range(len(frames))) and len(passed) > 30 < len(dropped)
+    assert [f for f, _ in to_frames(tx_layouts.tx_beat(config), device)] == [frames[tag] for tag in passed]
 
 
 # --- transmit, around ----------------------------------------------------------------------------------
