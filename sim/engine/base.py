@@ -81,7 +81,7 @@ class Missing:
 class RxPass:
     """What one run does to a receive device: events as feeds and wants, the outcome as a result."""
 
-    def __init__(self, events: Sequence[Event], config: Config, ordered: bool):
+    def __init__(self, events: Sequence[Event], config: Config, ordered: bool | None):
         self.config = config
         self.frames: list[bytes] = []
         self.commands: list[Command] = []
@@ -103,8 +103,8 @@ class RxPass:
         end = 9 * config.width  # position of `last` in a beat
         beat_items = encode_frames(self.frames, config)
         self.feeds = {
-            "rx": Feed(beat_items, end, rx_barriers),
-            "commands": Feed(encode_commands(self.commands, config), None, command_barriers),
+            "rx": Feed(beat_items, end, () if ordered is None else rx_barriers),
+            "commands": Feed(encode_commands(self.commands, config), None, () if ordered is None else command_barriers),
         }
         self.wants = {
             "host": Want(len(self.frames), len(beat_items) + 16, end),
@@ -191,7 +191,7 @@ class Engine:
         idle: float = 0.0,
         backpressure: float = 0.0,
         seed: int = 0,
-        ordered: bool = True,
+        ordered: bool | None = True,
         waveform: Waveform | Path | None = None,
         *,
         watchdog: int = WATCHDOG,
@@ -204,9 +204,10 @@ class Engine:
         ----------
         idle, backpressure : float
             Probability in a cycle that a source that could begin to offer does not; that a sink is not ready.
-        ordered : bool
+        ordered : bool | None
             A command waits until all that was sent before it is out, and what follows waits for its response.
             Else a command is only offered after the last beat before it was taken, and the other way round.
+            None: frames and commands do not wait for each other.
         waveform : Waveform | Path | None
             Write a VCD file. The session is replayed for it if it has run before, so it costs as much again.
         watchdog : int

@@ -39,7 +39,7 @@ class DuplexEngine:
         idle: float = 0.0,
         backpressure: float = 0.0,
         seed: int = 0,
-        ordered: bool = True,
+        ordered: bool | None = True,
         *,
         watchdog: int = WATCHDOG,
         progress: Progress | None = None,

@@ -70,7 +70,7 @@ class TxBatchResult:
 class TxPass:
     """What one run does to a transmit device: events as feeds and wants, the outcome as a result."""
 
-    def __init__(self, events: Sequence[TxEvent], config: Config, ordered: bool):
+    def __init__(self, events: Sequence[TxEvent], config: Config, ordered: bool | None):
         self.config = config
         self.frames: list[TxFrame] = []
         self.commands: list[Command] = []
@@ -97,8 +97,8 @@ class TxPass:
         end = 9 * width  # position of `last` in a beat
         beat_items = encode_tx_frames([f.frame for f in self.frames], [f.request for f in self.frames], config)
         self.feeds = {
-            "tx": Feed(beat_items, end, tx_barriers),
-            "commands": Feed(encode_commands(self.commands, config), None, command_barriers),
+            "tx": Feed(beat_items, end, () if ordered is None else tx_barriers),
+            "commands": Feed(encode_commands(self.commands, config), None, () if ordered is None else command_barriers),
         }
         self.wants = {
             "wire": Want(0, room, end),
@@ -187,7 +187,7 @@ class TxEngine:
         idle: float = 0.0,
         backpressure: float = 0.0,
         seed: int = 0,
-        ordered: bool = True,
+        ordered: bool | None = True,
         waveform: Waveform | Path | None = None,
         *,
         watchdog: int = WATCHDOG,

@@ -107,6 +107,12 @@ def test_unordered_does_not_drain(device: Engine):
     assert result.command_in[0] < result.first_in[1]
 
 
+def test_frames_and_commands_side_by_side(device: Engine):
+    result = device.run([*frames([1500] * 3), Read(0), Read(0)], ordered=None)
+    assert [r.value for r in result.responses] == [0, 0]  # both were answered before a frame had left
+    assert result.command_in[1] < result.last_in[0]
+
+
 @needs_compiler
 @pytest.mark.parametrize("idle, backpressure", WAITS)
 @pytest.mark.parametrize("ordered", [True, False])
