@@ -18,8 +18,8 @@ class Verdict(wiring.Component):
     (policy `published`: never).
 
     Contract: one order for each frame, in order; a fragment a cycle, two where a sum has to be fetched, one more behind
-    one that is stored. A frame without fragments takes two (`published`: one). The proof of a frame is given before
-    its order.
+    one that is stored. A frame of no connection takes one, any other without fragments two (`published`: one). The
+    proof of a frame is given before its order.
 
     Members
     -------
@@ -110,7 +110,7 @@ class Verdict(wiring.Component):
         with m.If(self.i.valid & item.end):
             m.d.comb += [
                 self.proofs.valid.eq(item.proof & ~told),
-                self.o.valid.eq(known & (told | ~item.proof)),
+                self.o.valid.eq((known | ~item.descriptor.matched) & (told | ~item.proof)),
                 done.eq(self.o.valid & self.o.ready),
                 self.i.ready.eq(done),
             ]

@@ -126,7 +126,7 @@ class Script:
             {
                 "end": 1,
                 "index": index,
-                "descriptor": {"status": status},
+                "descriptor": {"status": status, "matched": int(status is not Status.BYPASS)},
                 "keep_sum": int(keep),
                 "proof": int(proof),
                 "mark": int(mark),
@@ -199,6 +199,9 @@ def random_script(rng, frames):
         status = rng.choice([Status.DECRYPTED, Status.DECRYPTED, *Status])
         if status in (Status.AUTH_FAILED, Status.CLOSED):
             status = Status.GAP  # of the verdict's own making
+        if status is Status.BYPASS:
+            script.frame(rng, 0, status, [])
+            continue
         fragments = []
         n = rng.randrange(1, 5) if kind == "proof" else rng.randrange(4)
         slot = rng.choice(known) if known and rng.random() < 0.7 else rng.randrange(OPEN_RECORDS)
@@ -270,7 +273,7 @@ def test_a_published_connection_is_never_closed():
     config = Config(width=16, connections=CONNECTIONS, rx_policy=RxPolicy.PUBLISHED)
     dut = Verdict(config)
     fragment = {"index": 1, "completes": 1}
-    end = {"end": 1, "index": 1, "descriptor": {"status": Status.DECRYPTED}}
+    end = {"end": 1, "index": 1, "descriptor": {"status": Status.DECRYPTED, "matched": 1}}
     (out,) = run_streams(
         dut, [(dut.i, [fragment, end, fragment, end, end]), (dut.hash, [5, 0]), (dut.j0, [])], [(dut.o, 3)]
     )
