@@ -137,6 +137,7 @@ class Placing(wiring.Component):
         wiring.connect(m, wiring.flipped(self.hashes), hash_queue.i)
         wiring.connect(m, queue.o, wiring.flipped(self.o))
         go_on, extra, place, start, load = (Signal(name=n) for n in ("go_on", "extra", "place", "start", "load"))
+        place_digit = Signal()  # the power is that of a digit
         loaded, loading, current = Signal(), Signal(), Signal(job)
         first, kept = Signal(128), Signal(128)
         m.d.comb += [
@@ -146,7 +147,8 @@ class Placing(wiring.Component):
             extra.eq(self.factors.valid & ~go_on),
             place.eq(finished.bit_select(head, 1) & hash_queue.o.valid & credit.free & ~go_on & ~extra),
             start.eq(loaded & ~go_on & ~extra & ~place),
-            load.eq(fresh.o.valid & ~loaded & ~go_on & ~place),
+            place_digit.eq(place & own.data.single),
+            load.eq(fresh.o.valid & ~loaded & ~go_on & ~place_digit),
             self.factors.ready.eq(~go_on),
             hash_queue.o.ready.eq(place),
             fresh.o.ready.eq(load),
@@ -168,7 +170,7 @@ class Placing(wiring.Component):
             m.d.sync += loaded.eq(0)
         with m.If(go_on):
             m.d.comb += [self.digit_index.eq(done.job.index), self.digit_row.eq(done.job.row)]
-        with m.Elif(place):
+        with m.Elif(place_digit):
             m.d.comb += [self.digit_index.eq(own.data.index), self.digit_row.eq(own.data.row)]
         with m.Elif(start):
             m.d.comb += [self.digit_index.eq(current.index), self.digit_row.eq(current.row)]
