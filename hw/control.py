@@ -1,4 +1,4 @@
-"""Commands: one at a time, through every room that keeps something for a connection."""
+"""Commands: through every room that keeps something for a connection."""
 
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream, wiring
@@ -34,11 +34,12 @@ from model.contract import (
 class Control(wiring.Component):
     """Carries out commands (docs/contract.md, section 4).
 
-    Contract: a command at a time, each answered once, in order. ADD puts the connection into the flow table last, so
-    a frame that finds it finds everything; DEL takes it out first and waits until the frames that found it
-    have left, so nothing is erased under a frame. Keys go out to the keystream room and nowhere else. A reset leaves
-    memories as they are: if a connection was installed since power-on, every index is erased as by DEL before the first
-    command is taken, and `sweeping` says so.
+    Contract: each command is answered once, in order. A frame that finds a connection finds everything: ADD shows it to
+    the flow table last; DEL takes it out first and waits until the frames that found it have left, so nothing is erased
+    under a frame. Keys go out to the keystream room and nowhere else. While the powers of an ADD are made the next
+    ADD is begun; every other command waits until all before it are answered. A reset leaves memories as they are: if a
+    connection was installed since power-on, every index is erased as by DEL before the first command is taken, and
+    `sweeping` says so.
 
     Parameters
     ----------
@@ -56,6 +57,8 @@ class Control(wiring.Component):
     hash_key : Out(HASH_KEY_BITS)        receive only
     opened : Out(1)                      receive only; the tracker has a new connection at `opened_index`
     opened_index : Out(index_bits)
+    show : Out(1)                        receive only; the connection at `show_index` has everything
+    show_index : Out(index_bits)
     sweeping : Out(1)                    what rooms keep of connections is from before the reset: none is live
     entered, left : In(1)                pulses: a frame passed lookup (transmit: the tracker); a frame left
     status, length : In                  of the frame that left, with `left`
@@ -70,6 +73,8 @@ class Control(wiring.Component):
             "hash_key": Out(HASH_KEY_BITS, init=DEFAULT_HASH_KEY),
             "opened": Out(1),
             "opened_index": Out(config.index_bits),
+            "show": Out(1),
+            "show_index": Out(config.index_bits),
         }  # fmt: skip
         super().__init__({
             **({} if transmit else table),
@@ -106,6 +111,9 @@ class Control(wiring.Component):
         result = Signal(Result)
         erase = Signal()  # key, powers and tracker state are to be zeroed
         answer = Signal(layouts.response())  # but for its result
+        added = Signal(layouts.HANDLE_BITS)  # of the connection whose powers are made
+        hand_over = Signal()  # of an ADD, to the machine that ends it
+        ending = Signal()  # that machine is busy
 
         installed = Signal(reset_less=True)  # memories may hold a connection
         unswept = Signal(init=1)  # since the reset
@@ -120,8 +128,6 @@ class Control(wiring.Component):
         m.d.comb += [behind.eq(gone - until), drained.eq(~behind[-1])]
 
         m.d.comb += [
-            self.responses.p.eq(answer),
-            self.responses.p.result.eq(result),
             handles.query.eq(handle),
             counters.number.eq(command.address - READ_COUNTERS),
             self.tracker.p.index.eq(index),
@@ -130,7 +136,7 @@ class Control(wiring.Component):
             self.tracker.p.seq.eq(command.seq),
             self.tracker.p.record_number.eq(command.record_number),
             self.keys.p.index.eq(index),
-            self.powers.p.index.eq(index),
+            self.powers.p.index.eq(Mux(ending, added, handle)),
         ]
         if not self.transmit:
             m.d.comb += [
@@ -140,7 +146,9 @@ class Control(wiring.Component):
                 self.table.p.key.remote_port.eq(command.remote_port),
                 self.table.p.key.local_port.eq(command.local_port),
                 self.table.p.handle.eq(handle),
+                self.table.p.hidden.eq(1),
                 self.opened_index.eq(index),
+                self.show_index.eq(added),
             ]
         with m.If(~erase):
             m.d.comb += [
@@ -148,8 +156,9 @@ class Control(wiring.Component):
                 self.keys.p.key.eq(command.key),
                 self.keys.p.iv.eq(command.iv),
                 self.keys.p.derive.eq(1),
-                self.powers.p.subkey.eq(self.subkey.p.subkey),
             ]
+        with m.If(ending):
+            m.d.comb += self.powers.p.subkey.eq(self.subkey.p.subkey)
 
         def send(out, then):
             m.d.comb += out.valid.eq(1)
@@ -170,11 +179,11 @@ class Control(wiring.Component):
                 with m.If(self.sweeping):
                     m.d.sync += [handle.eq(swept), erase.eq(1)]
                     m.next = "sweep"
-                with m.Elif(self.commands.valid):
+                with m.Elif(self.commands.valid & (command.opcode == Opcode.ADD)):
+                    m.d.sync += handle.eq(handles.next)
+                    m.next = "add"
+                with m.Elif(self.commands.valid & ~ending):
                     with m.Switch(command.opcode):
-                        with m.Case(Opcode.ADD):
-                            m.d.sync += handle.eq(handles.next)
-                            m.next = "add"
                         with m.Case(*of_connection):
                             m.next = "read handle"
                         with m.Case(Opcode.READ):
@@ -184,6 +193,7 @@ class Control(wiring.Component):
                         with m.Default():
                             finish(Result.BAD_COMMAND)
 
+            # ADD. The key goes out first: the rest is done while H is made of it.
             with m.State("add"):
                 version_known = (command.version == 0x0303) | (command.version == 0x0304)
                 with m.If(~version_known | ((command.key_bytes != 16) & (command.key_bytes != 32))):
@@ -192,64 +202,77 @@ class Control(wiring.Component):
                     finish(Result.NO_SPACE)
                 with m.Else():
                     m.d.sync += [installed.eq(1), unswept.eq(0)]
-                    m.next = "tracker"
-            with m.State("tracker"):
-                m.d.comb += self.tracker.p.kind.eq(
-                    Mux(erase, layouts.TrackerOperation.CLEAR, layouts.TrackerOperation.INIT)
-                )
-                send(self.tracker, "tracker done")
-            with m.State("tracker done"):
+                    m.next = "keys"
+
+            def allocate():
+                m.d.comb += handles.allocate.eq(1)
+                m.next = "open"
+
+            with m.State("keys"):
+                m.d.comb += self.keys.valid.eq(1)
+                with m.If(self.keys.ready):
+                    if self.transmit:
+                        allocate()
+                    else:
+                        m.next = "insert"
+            if not self.transmit:
+                with m.State("insert"):
+                    m.d.comb += self.table.p.insert.eq(1)
+                    send(self.table, "inserted")
+                with m.State("inserted"):
+                    m.d.comb += self.table_answers.ready.eq(1)
+                    with m.If(self.table_answers.valid):
+                        with m.If(self.table_answers.p == Result.OK):
+                            allocate()
+                        with m.Else():
+                            m.d.sync += [result.eq(self.table_answers.p), erase.eq(1)]
+                            m.next = "discard"
+                with m.State("discard"):  # H; no powers of it are kept
+                    m.d.comb += self.subkey.ready.eq(1)
+                    with m.If(self.subkey.valid):
+                        m.next = "forget"
+                with m.State("forget"):
+                    send(self.keys, "respond")
+            with m.State("open"):
+                m.d.comb += self.tracker.p.kind.eq(layouts.TrackerOperation.INIT)
+                send(self.tracker, "opened")
+            with m.State("opened"):
                 m.d.comb += self.tracker_answers.ready.eq(1)
                 with m.If(self.tracker_answers.valid):
-                    m.next = "keys"
+                    m.next = "hand over"
                     if not self.transmit:
-                        m.d.comb += self.opened.eq(~erase)
-            with m.State("keys"):
-                send(self.keys, "powers")
-            with m.State("powers"):
-                m.d.comb += [
-                    self.powers.valid.eq(erase | self.subkey.valid),
-                    self.subkey.ready.eq(~erase & self.powers.ready),
-                ]
-                with m.If(self.powers.valid & self.powers.ready):
-                    m.next = "powers done"
-            with m.State("powers done"):
+                        m.d.comb += self.opened.eq(1)
+            with m.State("hand over"):
+                with m.If(~ending):
+                    m.d.comb += [hand_over.eq(1), self.commands.ready.eq(1)]
+                    m.next = "idle"
+
+            # What DEL leaves is zero, and what a reset leaves.
+            with m.State("erase"):
+                m.d.comb += self.tracker.p.kind.eq(layouts.TrackerOperation.CLEAR)
+                send(self.tracker, "erased")
+            with m.State("erased"):
+                m.d.comb += self.tracker_answers.ready.eq(1)
+                with m.If(self.tracker_answers.valid):
+                    m.next = "erase key"
+            with m.State("erase key"):
+                send(self.keys, "erase powers")
+            with m.State("erase powers"):
+                send(self.powers, "powers erased")
+            with m.State("powers erased"):
                 with m.If(self.powers_done):
-                    m.next = "insert"
+                    m.next = "respond"
                     with m.If(self.sweeping):
                         m.d.sync += swept.eq(swept + 1)
                         with m.If(swept == config.connections - 1):
                             m.d.sync += [installed.eq(0), unswept.eq(0)]
                         m.next = "idle"
-                    with m.Elif(erase):
-                        m.next = "respond"
 
             with m.State("sweep"):
                 m.next = "clear handle"
             with m.State("clear handle"):
                 m.d.comb += handles.clear.eq(1)
-                m.next = "tracker"
-
-            def live():
-                m.d.comb += handles.allocate.eq(1)
-                m.d.sync += [answer.handle.eq(handle), result.eq(Result.OK)]
-                m.next = "respond"
-
-            with m.State("insert"):
-                if self.transmit:
-                    live()
-                else:
-                    m.d.comb += self.table.p.insert.eq(1)
-                    send(self.table, "inserted")
-            if not self.transmit:
-                with m.State("inserted"):
-                    m.d.comb += self.table_answers.ready.eq(1)
-                    with m.If(self.table_answers.valid):
-                        with m.If(self.table_answers.p == Result.OK):
-                            live()
-                        with m.Else():
-                            m.d.sync += [result.eq(self.table_answers.p), erase.eq(1)]
-                            m.next = "tracker"
+                m.next = "erase"
 
             with m.State("read handle"):
                 m.next = "handle compared"
@@ -286,7 +309,7 @@ class Control(wiring.Component):
             with m.State("drain"):
                 with m.If(drained):
                     m.d.comb += handles.free.eq(1)
-                    m.next = "keys" if self.transmit else "tracker"
+                    m.next = "erase key" if self.transmit else "erase"
 
             with m.State("ask tracker"):
                 kind = self.tracker.p.kind
@@ -330,8 +353,37 @@ class Control(wiring.Component):
                         finish(Result.OK)
 
             with m.State("respond"):
-                m.d.comb += self.responses.valid.eq(1)
+                with m.If(~ending):
+                    m.d.comb += [
+                        self.responses.valid.eq(1),
+                        self.responses.p.eq(answer),
+                        self.responses.p.result.eq(result),
+                    ]
+                    with m.If(self.responses.ready):
+                        m.d.comb += self.commands.ready.eq(1)
+                        m.next = "idle"
+
+        with m.FSM(name="end"):
+            with m.State("idle"):
+                with m.If(hand_over):
+                    m.d.sync += [added.eq(handle), ending.eq(1)]
+                    m.next = "powers"
+            with m.State("powers"):
+                m.d.comb += [self.powers.valid.eq(self.subkey.valid), self.subkey.ready.eq(self.powers.ready)]
+                with m.If(self.powers.valid & self.powers.ready):
+                    m.next = "powers done"
+            with m.State("powers done"):
+                with m.If(self.powers_done):
+                    if not self.transmit:
+                        m.d.comb += self.show.eq(1)
+                    m.next = "respond"
+            with m.State("respond"):
+                m.d.comb += [
+                    self.responses.valid.eq(1),
+                    self.responses.p.handle.eq(added),
+                    self.responses.p.result.eq(Result.OK),
+                ]
                 with m.If(self.responses.ready):
-                    m.d.comb += self.commands.ready.eq(1)
+                    m.d.sync += ending.eq(0)
                     m.next = "idle"
         return m

@@ -95,6 +95,8 @@ class RxDevice(wiring.Component):
         m.d.comb += [
             control.powers_done.eq(ghash.done),
             lookup.hash_key.eq(control.hash_key),
+            lookup.show.eq(control.show),
+            lookup.show_index.eq(control.show_index),
             verdict.opened.eq(control.opened),
             verdict.opened_index.eq(control.opened_index),
             control.entered.eq(lookup.o.valid & lookup.o.ready),  # what waits in front of the tracker has entered

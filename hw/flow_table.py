@@ -25,6 +25,7 @@ def table_item(config: Config):
         "kind": Kind,
         "key": flow_key(),
         "handle": HANDLE_BITS,  # INSERT, REMOVE
+        "hidden": 1,  # INSERT: not found by FIND until it is shown
         "request": track_request(config),  # PASS, FIND: what leaves, but `matched` and `handle`
     })  # fmt: skip
 
@@ -66,6 +67,8 @@ class FlowTable(wiring.Component):
     hash : In(HASH_BITS)    of the key; valid in the second cycle behind the item's transfer
     o : Out(stream.Signature(track_request(config)))    one for each PASS and FIND
     answer : Out(stream.Signature(4))                   contract.Result, one for each INSERT and REMOVE
+    show : In(1)            pulse: what was inserted at `show_index` is found from now on
+    show_index : In(config.index_bits)
     """
 
     def __init__(self, config: Config):
@@ -75,6 +78,8 @@ class FlowTable(wiring.Component):
             "hash": In(HASH_BITS),
             "o": Out(stream.Signature(track_request(config))),
             "answer": Out(stream.Signature(4)),
+            "show": In(1),
+            "show_index": In(config.index_bits),
         })  # fmt: skip
 
     def elaborate(self, platform):
@@ -90,6 +95,8 @@ class FlowTable(wiring.Component):
             writers.append(ram.write_port(granularity=1))
         m.submodules.keys = ram = memory.Memory(shape=flow_entry(config), depth=config.connections, init=[])
         entry, entry_writer = ram.read_port(), ram.write_port()
+        m.submodules.shown = ram = memory.Memory(shape=1, depth=config.connections, init=[])
+        shown, shown_writer = ram.read_port(), ram.write_port()
         stash = Signal(data.ArrayLayout(slot(config), STASH))
 
         first = Signal(table_item(config))  # the item whose fingerprints are read
@@ -138,6 +145,11 @@ class FlowTable(wiring.Component):
             self.answer.p.eq(result),
             entry.addr.eq(index),
             entry.en.eq(0),
+            shown.addr.eq(index),
+            shown.en.eq(entry.en),
+            shown_writer.addr.eq(Mux(self.show, self.show_index, item.handle)),
+            shown_writer.data.eq(self.show | ~item.hidden),
+            shown_writer.en.eq(self.show | entry_writer.en),
             entry_writer.addr.eq(item.handle[: config.index_bits]),
             [table.en.eq(0) for table in tables],
             [table.addr.eq(self.hash[16 * k :]) for k, table in enumerate(tables)],
@@ -212,8 +224,11 @@ class FlowTable(wiring.Component):
                     m.d.sync += [picked.eq(index), matches.eq(matches & (matches - 1))]
                     m.next = "compare"
                 with m.Elif(item.kind == Kind.INSERT):
+                    m.next = "answer"
                     with m.If(equal):
                         m.d.sync += result.eq(Result.EXISTS)
+                    with m.Elif(free.any() & self.show):
+                        m.next = "decide"  # its memory is being written
                     with m.Elif(free.any()):
                         m.d.comb += [
                             write.eq(1),
@@ -232,14 +247,14 @@ class FlowTable(wiring.Component):
                         m.d.sync += result.eq(Result.OK)
                     with m.Else():
                         m.d.sync += result.eq(Result.NO_SPACE)
-                    m.next = "answer"
                 with m.Else():
                     m.d.comb += self.o.valid.eq(1)
                     with m.If(self.o.ready):
                         next_item()
 
             with m.State("compare"):
-                m.d.sync += equal.eq(entry.data.key.as_value() == item.key.as_value())
+                found = shown.data | (item.kind == Kind.INSERT)
+                m.d.sync += equal.eq((entry.data.key.as_value() == item.key.as_value()) & found)
                 m.next = "decide"
 
             with m.State("fetch"):

@@ -253,6 +253,7 @@ def table_operation(config: Config):
     """control -> lookup; answered in order by contract.Result on the response stream."""
     return data.StructLayout({
         "insert": 1,  # else remove
+        "hidden": 1,  # insert: no frame finds it before it is shown
         "key": flow_key(),  # remove: not needed, found by handle
         "handle": HANDLE_BITS,
     })  # fmt: skip

@@ -1,6 +1,6 @@
 """Lookup: from the addresses and ports of a frame to the handle of its connection."""
 
-from amaranth.hdl import Array, Module, Mux, Signal
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -31,9 +31,10 @@ class Lookup(wiring.Component):
     """The flow table in the frames' way.
 
     Contract: frames leave in order. One that is no candidate leaves two cycles after it was taken, one a cycle;
-    an IPv4 candidate that hits 8 cycles after it was offered, one every 3 cycles, IPv6 15 and 10. An operation
-    waits for the frame in front at most and takes the way of the frames, so it holds for every frame behind
-    it; no frame is searched for meanwhile. Reset: see `FlowTable`.
+    a candidate that hits 5 cycles after it was offered and one for each step of its hash, one every 3 cycles, or
+    as many as its hash has steps: 3 for IPv4 and 10 for IPv6 at W=16, 1 and 3 at W=64. An operation waits for the frame
+    in front at most and takes the way of the frames, so it holds for every frame behind it; no frame is searched for
+    meanwhile. Reset: see `FlowTable`.
 
     Members
     -------
@@ -41,6 +42,8 @@ class Lookup(wiring.Component):
     o : Out(stream.Signature(track_request(config)))
     table : In(stream.Signature(table_operation(config)))
     answer : Out(stream.Signature(4))   contract.Result, one for each operation
+    show : In(1)                        pulse: what was inserted hidden at `show_index` is found from now on
+    show_index : In(config.index_bits)
     hash_key : In(HASH_KEY_BITS)        may only change while the table is empty and no operation is under way
     """
 
@@ -51,21 +54,26 @@ class Lookup(wiring.Component):
             "o": Out(stream.Signature(track_request(config))),
             "table": In(stream.Signature(table_operation(config))),
             "answer": Out(stream.Signature(4)),
+            "show": In(1),
+            "show_index": In(config.index_bits),
             "hash_key": In(HASH_KEY_BITS),
         })  # fmt: skip
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.toeplitz = toeplitz = Toeplitz()
+        m.submodules.toeplitz = toeplitz = Toeplitz(self._config.lanes)
         m.submodules.flows = flows = FlowTable(self._config)
         wiring.connect(m, flows.o, wiring.flipped(self.o))
         wiring.connect(m, flows.answer, wiring.flipped(self.answer))
 
         serve_table = Signal()  # the operation is what is hashed, not the frame
         serving = Signal()  # the same, held while it is
-        place = Signal(range(HASH_WORDS))
+        steps, ipv4_steps = toeplitz.steps(HASH_WORDS), toeplitz.steps(IPV4_WORDS)
+        place = Signal(range(steps))
+        last = Signal()  # the hash has no step behind `place`
         key = Signal(flow_key())
-        words = Array(hash_words(key))
+        words = hash_words(key) + [Const(0, 32)] * (steps * toeplitz.words - HASH_WORDS)
+        groups = Array(Cat(reversed(words[k : k + toeplitz.words])) for k in range(0, len(words), toeplitz.words))
         with m.If(serve_table):
             m.d.comb += key.eq(self.table.p.key)
         with m.Else():
@@ -76,21 +84,44 @@ class Lookup(wiring.Component):
             toeplitz.key.eq(self.hash_key),
             toeplitz.place.eq(place),
             toeplitz.first.eq(place == 0),
-            toeplitz.word.eq(words[place]),
+            toeplitz.word.eq(groups[place]),
+            last.eq(place == Mux(key.ipv6, steps, ipv4_steps) - 1),
             flows.hash.eq(toeplitz.hash),
             flows.i.p.key.eq(key),
             flows.i.p.handle.eq(self.table.p.handle),
+            flows.i.p.hidden.eq(self.table.p.hidden),
+            flows.show.eq(self.show),
+            flows.show_index.eq(self.show_index),
         ]
         for name in ("base", "packet", "seq", "payload_offset", "payload_length"):
             m.d.comb += flows.i.p.request[name].eq(self.i.p[name])
+
+        def hand_over():
+            m.d.comb += [
+                flows.i.valid.eq(1),
+                flows.i.p.kind.eq(Mux(serve_table, Kind.INSERT, Kind.FIND)),
+                self.table.ready.eq(serve_table & flows.i.ready),
+                self.i.ready.eq(~serve_table & flows.i.ready),
+            ]
+            m.d.sync += place.eq(0)
+            m.next = "hand over"
+            with m.If(flows.i.ready):
+                m.d.sync += serving.eq(0)
+                m.next = "choose"
+
+        def step():
+            m.d.comb += toeplitz.enable.eq(1)
+            m.d.sync += place.eq(place + 1)
+            m.next = "hash"
+            with m.If(last):
+                hand_over()
 
         with m.FSM():
             with m.State("choose"):
                 m.d.comb += serve_table.eq(self.table.valid)
                 with m.If(Mux(self.table.valid, self.table.p.insert, self.i.valid & self.i.p.candidate)):
-                    m.d.comb += toeplitz.enable.eq(1)
-                    m.d.sync += [serving.eq(self.table.valid), place.eq(1)]
-                    m.next = "hash"
+                    m.d.sync += serving.eq(self.table.valid)
+                    step()
                 with m.Else():
                     m.d.comb += [
                         flows.i.valid.eq(self.table.valid | self.i.valid),
@@ -99,24 +130,8 @@ class Lookup(wiring.Component):
                         self.i.ready.eq(~self.table.valid & flows.i.ready),
                     ]
 
-            def hand_over():
-                m.d.comb += [
-                    flows.i.valid.eq(1),
-                    flows.i.p.kind.eq(Mux(serving, Kind.INSERT, Kind.FIND)),
-                    self.table.ready.eq(serving & flows.i.ready),
-                    self.i.ready.eq(~serving & flows.i.ready),
-                ]
-                m.next = "hand over"
-                with m.If(flows.i.ready):
-                    m.d.sync += serving.eq(0)
-                    m.next = "choose"
-
             with m.State("hash"):
-                m.d.comb += toeplitz.enable.eq(1)
-                m.d.sync += place.eq(place + 1)
-                with m.If(place == Mux(key.ipv6, HASH_WORDS, IPV4_WORDS) - 1):
-                    m.d.sync += place.eq(0)
-                    hand_over()
+                step()
 
             with m.State("hand over"):
                 hand_over()

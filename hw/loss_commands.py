@@ -1,12 +1,27 @@
-"""The loss tracker's commands: ADD and DEL, ACK, RESYNC, QUERY of one connection (docs/contract.md, sections 4, 5)."""
+"""The loss tracker's commands: ADD and DEL; ACK, RESYNC, QUERY of one connection (docs/contract.md, sections 4, 5)."""
 
 from amaranth.hdl import Mux, Signal
 
 from hw import layouts
 from hw.loss_desk import Desk
-from hw.loss_state import lead
+from hw.loss_state import entry_layout, lead
 from hw.sequence import after, from_on
 from model.contract import CHAINS, Result
+
+
+def opened_entry(m, operation, init):
+    """The state that INIT (`init`) or CLEAR leaves; no chains."""
+    entry = Signal(entry_layout)
+    with m.If(init):
+        m.d.comb += [
+            entry.tls13.eq(operation.tls13),
+            entry.seen.eq(operation.seq),
+            entry.floor.eq(operation.seq),
+            entry.marked.eq(operation.seq),
+            entry.number.eq(operation.record_number),
+            entry.head.place.eq(operation.seq),
+        ]
+    return entry
 
 
 def operation_states(s: Desk, operation, answer):
@@ -40,19 +55,6 @@ def operation_states(s: Desk, operation, answer):
         ]
         m.next = "operated"
         with m.Switch(operation.kind):
-            with m.Case(layouts.TrackerOperation.INIT):
-                m.d.sync += [
-                    entry.eq(0),
-                    entry.tls13.eq(operation.tls13),
-                    entry.seen.eq(operation.seq),
-                    entry.floor.eq(operation.seq),
-                    entry.marked.eq(operation.seq),
-                    entry.number.eq(operation.record_number),
-                    head.place.eq(operation.seq),
-                    chains.eq(0),
-                ]
-            with m.Case(layouts.TrackerOperation.CLEAR):
-                m.d.sync += [entry.eq(0), chains.eq(0)]
             with m.Case(layouts.TrackerOperation.ACK):
                 with m.If(after(operation.seq, entry.floor) & ~after(operation.seq, entry.seen)):
                     m.d.sync += entry.floor.eq(operation.seq)

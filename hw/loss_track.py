@@ -8,12 +8,13 @@ from hw import layouts
 from hw.buffer import PairPort
 from hw.config import Config
 from hw.loss_chains import link_states, prepend_states
-from hw.loss_commands import operation_states
+from hw.loss_commands import opened_entry, operation_states
 from hw.loss_contradiction import contradiction_states
 from hw.loss_desk import Desk
 from hw.loss_scan import Scan
 from hw.loss_state import chains_layout, entry_layout, head_layout, lead
 from hw.loss_walk import adopt_states, front_states, frontier_states, gap_states
+from hw.operations import Operations
 from hw.sequence import after, from_on
 from hw.track import Intake
 from model.contract import REACH, Checksum, RxPolicy, Status
@@ -64,15 +65,16 @@ class LossTrack(wiring.Component):
         m.submodules.chains = chains = memory.Memory(shape=chains_layout, depth=config.connections, init=[])
         read, read_chains = entries.read_port(), chains.read_port()
         write, write_chains = entries.write_port(), chains.write_port()
-        intake = Intake(m, config, self)
+        operations = Operations(m, self)
+        intake = Intake(m, config, self, operations)
         frame = intake.frame
-        operating = Signal()
+        operating = operations.running
         index = Signal(config.index_bits)
         store = Signal()
         s = Desk(m, config, self, frame, index, frame.payload_length)
         entry = s.entry
         left = self._left(m, s)
-        goes_on = self._goes_on(m, s, intake)
+        goes_on = self._goes_on(m, s, intake) & ~operations.waiting
         m.d.comb += [
             index.eq(Mux(operating, self.operations.p.index, frame.handle)),
             read.addr.eq(intake.index),
@@ -80,6 +82,7 @@ class LossTrack(wiring.Component):
             write.addr.eq(index),
             write.data.eq(left),
             write.en.eq(store),
+            operations.writes.eq(store),
             write_chains.addr.eq(index),
             write_chains.data.eq(s.chains),
             write_chains.en.eq(store),
@@ -115,7 +118,7 @@ class LossTrack(wiring.Component):
                 m.next = "compare"
 
             with m.State("idle"):
-                m.d.sync += [operating.eq(self.operations.valid), s.fast.eq(0)]
+                m.d.sync += s.fast.eq(0)
                 intake.idle(begin)
             self._fast(m, s)
 
@@ -238,6 +241,16 @@ class LossTrack(wiring.Component):
                 with m.If(self.answers.ready):
                     m.next = "idle"
         s.removals()
+        with m.If(operations.opens):
+            opened = opened_entry(m, self.operations.p, operations.init)
+            m.d.comb += [
+                write.addr.eq(self.operations.p.index),
+                write.data.eq(opened),
+                write.en.eq(1),
+                write_chains.addr.eq(self.operations.p.index),
+                write_chains.data.eq(0),
+                write_chains.en.eq(1),
+            ]
         return m
 
     def _take(self, s, intake):
@@ -260,7 +273,7 @@ class LossTrack(wiring.Component):
             follows.eq(self.i.valid & ~self.i.ready & intake.next.matched & intake.same() & (intake.next.seq == s.end)),
             near.eq(from_floor < REACH - (1 << layouts.OFFSET_BITS)),
         ]
-        return s.fast & follows & near & ~self.operations.valid
+        return s.fast & follows & near
 
     def _left(self, m, s):
         """The state behind the frame: on the fast path what the walk has come to."""

@@ -1,4 +1,4 @@
-"""Toeplitz hash of a flow, a word of 32 bits a cycle."""
+"""Toeplitz hash of a flow, some words of 32 bits a cycle."""
 
 from functools import reduce
 from operator import xor
@@ -15,46 +15,61 @@ WORD = 32
 class Toeplitz(wiring.Component):
     """Hash of up to 10 words, by docs/contract.md section 4.
 
-    Contract: `hash` covers the words given up to two cycles ago (`delay`), since and with the last one that was
+    Contract: `hash` covers the words given up to two cycles ago (`delay`), since and with the last ones that were
     given with `first`. Words may be left out where they are zero.
 
     Source: the receive-side scaling hash (Krawczyk 1994), with 48 bits instead of 32.
+
+    Parameters
+    ----------
+    words : int
+        Words a cycle.
 
     Members
     -------
     key : In(HASH_KEY_BITS)
     enable, first : In(1)
-    word : In(32)
-    place : In(range(HASH_WORDS))   of the word in the message
+    word : In(32 * words)                    the first one in the highest bits
+    place : In(range(HASH_WORDS // words))   of the words in the message, in units of `words`
     hash : Out(HASH_BITS)
     """
 
     delay = 2
 
-    key: In(HASH_KEY_BITS)
-    enable: In(1)
-    first: In(1)
-    word: In(WORD)
-    place: In(range(HASH_WORDS))
-    hash: Out(HASH_BITS)
+    def __init__(self, words: int = 1):
+        self.words = words
+        self._bits = WORD * words
+        super().__init__({
+            "key": In(HASH_KEY_BITS),
+            "enable": In(1),
+            "first": In(1),
+            "word": In(self._bits),
+            "place": In(range(self.steps(HASH_WORDS))),
+            "hash": Out(HASH_BITS),
+        })  # fmt: skip
+
+    def steps(self, words: int) -> int:
+        """Cycles that a message of so many words takes."""
+        return -(-words // self.words)
 
     def elaborate(self, platform):
         m = Module()
-        span = WORD + HASH_BITS
+        bits = self._bits
+        span = bits + HASH_BITS
         enabled = Signal()
         first = Signal()
-        word = Signal(WORD)
-        part = Signal(span)  # the bits of the key that meet this word
-        shifted = self.key << Cat(Const(0, 5), self.place)
+        word = Signal(bits)
+        part = Signal(span)  # the bits of the key that meet these words
+        shifted = self.key << Cat(Const(0, (bits - 1).bit_length()), self.place)
         m.d.sync += [
             enabled.eq(self.enable),
             first.eq(self.first),
             word.eq(self.word),
             part.eq(shifted[HASH_KEY_BITS - span : HASH_KEY_BITS]),
         ]
-        # Bit i of the word, counted from the most significant, meets the part's bits [i, i + 48), counted likewise.
+        # Bit i of the words, counted from the most significant, meets the part's bits [i, i + 48), counted likewise.
         products = [
-            word[WORD - 1 - i].replicate(HASH_BITS) & part[span - HASH_BITS - i : span - i] for i in range(WORD)
+            word[bits - 1 - i].replicate(HASH_BITS) & part[span - HASH_BITS - i : span - i] for i in range(bits)
         ]
         while len(products) > 1:
             products = [reduce(xor, products[k : k + 2]) for k in range(0, len(products), 2)]

@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from hw import layouts
 from hw.buffer import PairPort
 from hw.config import Config
+from hw.operations import Operations
 from hw.search import TAIL, search_states
 from hw.sequence import after
 from hw.walk import Walk, position_layout
@@ -40,20 +41,21 @@ class Intake:
     index : Signal                           what the memories are to read
     """
 
-    def __init__(self, m: Module, config: Config, tracker):
+    def __init__(self, m: Module, config: Config, tracker, operations: Operations):
         self.m = m
         self.tracker = tracker
+        self.operations = operations
         self.frame = Signal(layouts.track_request(config))
         self.next = tracker.i.p
         self.take = Signal()
         self.index = Signal(config.index_bits)
         self._there = Signal()
-        operating = tracker.operations.valid
+        operating = operations.waiting
         m.d.comb += [
             self.index.eq(Mux(operating, tracker.operations.p.index, self.next.handle)),
             self.take.eq(tracker.i.valid & self.next.matched & self._there & ~operating),
         ]
-        m.d.sync += self._there.eq(tracker.i.valid & ~tracker.i.ready & ~operating)
+        m.d.sync += self._there.eq(tracker.i.valid & ~tracker.i.ready & ~operating & ~operations.opens)
 
     def accept(self):
         self.m.d.comb += self.tracker.i.ready.eq(1)
@@ -70,7 +72,8 @@ class Intake:
     def idle(self, begin):
         """State "idle": an operation first; else a frame, by `begin()`, and one of no connection is passed by."""
         m, tracker = self.m, self.tracker
-        with m.If(tracker.operations.valid):
+        with m.If(self.operations.waiting):
+            self.operations.begin()
             m.next = "operation"
         with m.Elif(tracker.i.valid & ~self.next.matched):
             m.d.comb += [
@@ -126,7 +129,8 @@ class Track(wiring.Component):
         read = entries.read_port()
         write = entries.write_port()
 
-        intake = Intake(m, config, self)
+        operations = Operations(m, self)
+        intake = Intake(m, config, self, operations)
         frame = intake.frame
         index = frame.handle[: config.index_bits]
         operation = self.operations.p
@@ -141,14 +145,16 @@ class Track(wiring.Component):
 
         m.d.comb += [
             self.o.p.payload_length.eq(frame.payload_length),
-            self.o.p.descriptor.checksum.eq(self.checksum.p),
+            self.o.p.descriptor.checksum.eq(Mux(self.o.p.end, self.checksum.p, 0)),
             self.o.p.descriptor.matched.eq(frame.matched),
             self.o.p.descriptor.handle.eq(Mux(frame.matched, frame.handle, 0)),
         ]
         walked = (status == Status.DECRYPTED) | (status == Status.GAP)
         taken = Signal()  # the walk went over the frame: what it found is the connection's state
         left = Signal(entry_layout)  # the state behind the frame
-        m.d.comb += [write.addr.eq(index), write.data.eq(left), left.eq(entry)]
+        m.d.comb += [
+            write.addr.eq(index), write.data.eq(left), left.eq(entry), write.en.eq(operations.writes),
+        ]  # fmt: skip
         with m.If(after(end_seq, entry.seen)):
             m.d.comb += left.seen.eq(end_seq)
         with m.If(taken):
@@ -220,6 +226,15 @@ class Track(wiring.Component):
                 at.header.eq(header),
                 at.header_count.eq(count),
             ]
+
+        fresh = Signal(entry_layout)  # what INIT writes, and RESYNC
+        m.d.comb += [
+            fresh.tls13.eq(operation.tls13),
+            fresh.expected.eq(operation.seq),
+            fresh.seen.eq(operation.seq),
+            fresh.skipping.eq(1),
+            fresh.at.number.eq(operation.record_number),
+        ]
 
         with m.FSM() as fsm:
             with m.State("idle"):
@@ -331,9 +346,9 @@ class Track(wiring.Component):
                     self.o.valid.eq(self.checksum.valid),
                 ]
                 with m.If(self.checksum.valid & self.o.ready):
-                    m.d.comb += [self.checksum.ready.eq(1), write.en.eq(good)]
+                    m.d.comb += [self.checksum.ready.eq(1), operations.writes.eq(good)]
                     m.next = "idle"
-                    with m.If(good & taken & follows & ~self.operations.valid):
+                    with m.If(good & taken & follows & ~operations.waiting):
                         # Its state stands in the registers: nothing to read, nothing to compare.
                         m.d.sync += [
                             *next_frame(),
@@ -349,7 +364,7 @@ class Track(wiring.Component):
                         begin()
 
             with m.State("operation"):
-                self._operate(m, operation, read.data, write)
+                self._operate(m, operation, read.data, write, fresh, operations)
                 m.d.comb += self.operations.ready.eq(1)
                 m.next = "answer"
 
@@ -360,18 +375,12 @@ class Track(wiring.Component):
 
         with m.If(fsm.ongoing("header") & (at.header_count == 0)):
             m.d.sync += [header_here.eq(1), header_at.eq(walk.cursor)]
+        with m.If(operations.opens):
+            m.d.comb += [write.addr.eq(operation.index), write.data.eq(Mux(operations.init, fresh, 0)), write.en.eq(1)]
         return m
 
-    def _operate(self, m, operation, entry, write):
-        """One command on an entry: init, clear, resync or query; the answer is there in the next cycle."""
-        fresh = Signal(entry_layout)
-        m.d.comb += [
-            fresh.tls13.eq(operation.tls13),
-            fresh.expected.eq(operation.seq),
-            fresh.seen.eq(operation.seq),
-            fresh.skipping.eq(1),
-            fresh.at.number.eq(operation.record_number),
-        ]
+    def _operate(self, m, operation, entry, write, fresh, operations):
+        """RESYNC or QUERY of an entry; the answer is there in the next cycle."""
         # The place the chain begins at: number and place of what follows it.
         confirmed = entry.out_of_sync & entry.tracking & (operation.seq == entry.guess)
         inside = entry.at.remaining != 0
@@ -397,15 +406,11 @@ class Track(wiring.Component):
             state.skipping.eq(entry.skipping),
         ]
         with m.Switch(operation.kind):
-            with m.Case(layouts.TrackerOperation.INIT):
-                m.d.comb += [write.data.eq(fresh), write.en.eq(1)]
-            with m.Case(layouts.TrackerOperation.CLEAR):
-                m.d.comb += [write.data.eq(0), write.en.eq(1)]
             with m.Case(layouts.TrackerOperation.RESYNC):
                 m.d.comb += [
                     write.data.eq(fresh),
                     write.data.tls13.eq(entry.tls13),
                     write.data.seen.eq(entry.seen),
-                    write.en.eq(accepted),
+                    operations.writes.eq(accepted),
                 ]
                 m.d.sync += self.answers.p.result.eq(Mux(accepted, Result.OK, Result.IGNORED))

@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from hw import layouts, tx_layouts
 from hw.buffer import PairPort
 from hw.config import Config
+from hw.operations import Operations
 from hw.walk import HEADER_BYTES, RecordHeader, Walk, position_layout
 from model.contract import GENERATION_BITS, INDEX_BITS, TAG_RING, TAG_SIZE, Result, TxKind, TxStatus
 
@@ -73,13 +74,14 @@ class TxTrack(wiring.Component):
         next_frame, next_request = self.i.p, self.requests.p  # behind it, if both are valid
         end = Signal(32)
         index = request.handle[: config.index_bits]
+        operations = Operations(m, self)
         operation = self.operations.p
         waiting, there = Signal(), Signal()  # of the next frame's state: it is what the memory answers
         m.d.comb += [
-            read.addr.eq(Mux(self.operations.valid, operation.index, next_request.handle)),
+            read.addr.eq(Mux(operations.waiting, operation.index, next_request.handle)),
             waiting.eq(self.i.valid & self.requests.valid),
         ]
-        m.d.sync += there.eq(waiting & ~self.i.ready & ~self.operations.valid)
+        m.d.sync += there.eq(waiting & ~self.i.ready & ~operations.waiting & ~operations.opens)
 
         entry = Signal(tx_entry_layout)
         place = Signal(place_layout)  # walks ahead of the position it was taken from
@@ -119,7 +121,7 @@ class TxTrack(wiring.Component):
 
         adopted = request.adopt & ((request.kind == TxKind.RETRANSMIT) | (request.kind == TxKind.PREFIX))
         ok = Signal()  # the frame is not dropped for anything the request or its records say
-        whole = self.checksum.p.whole
+        whole = self.o.p.end & self.checksum.p.whole  # fragments may leave before it is known
         order = self.o.p.tx
         m.d.comb += [
             ok.eq((status == TxStatus.ENCRYPTED) | (status == TxStatus.REPLAYED)),
@@ -130,8 +132,8 @@ class TxTrack(wiring.Component):
             self.o.p.keep_sum.eq(ok & whole & walk.open_sum & ~place.blind),
             order.status.eq(status),
             order.handle.eq(Mux(request.kind == TxKind.PASS, 0, request.handle)),
-            order.sum.eq(self.checksum.p.sum),
-            order.offset.eq(self.checksum.p.offset),
+            order.sum.eq(Mux(self.o.p.end, self.checksum.p.sum, 0)),
+            order.offset.eq(Mux(self.o.p.end, self.checksum.p.offset, 0)),
             order.payload_length.eq(frame.payload_length),
         ]
 
@@ -162,7 +164,7 @@ class TxTrack(wiring.Component):
 
         def begin(known_state):
             """The next frame, if there is one, and its state if it needs that: the memory's answer holds."""
-            with m.If(waiting & ~self.operations.valid):
+            with m.If(waiting & ~operations.waiting):
                 passes = (next_request.kind == TxKind.PASS) | (next_frame.parsed & (next_frame.payload_length == 0))
                 with m.If(passes | ~next_frame.candidate):
                     m.d.sync += [*take(), place.eq(0), status.eq(TxStatus.DROPPED_MALFORMED)]
@@ -181,10 +183,14 @@ class TxTrack(wiring.Component):
                     ]  # fmt: skip
                     m.next = "select"
 
+        fresh = Signal(place_layout)  # where INIT begins, and RESYNC
+        m.d.comb += [fresh.expected.eq(operation.seq), fresh.at.number.eq(operation.record_number)]
+
         with m.FSM():
             with m.State("idle"):
                 begin(1)
-                with m.If(self.operations.valid):
+                with m.If(operations.waiting):
+                    operations.begin()
                     m.next = "operation"
 
             with m.State("select"):
@@ -262,9 +268,9 @@ class TxTrack(wiring.Component):
                 with m.Else():
                     m.d.comb += [write.data.stream.eq(left), write.data.known.eq(known)]
                 with m.If(self.checksum.valid & self.o.ready):
-                    m.d.comb += [self.checksum.ready.eq(1), write.en.eq(committed)]
+                    m.d.comb += [self.checksum.ready.eq(1), operations.writes.eq(committed)]
                     m.next = "idle"
-                    with m.If(committed & ~on_replay & follows & ~self.operations.valid):
+                    with m.If(committed & ~on_replay & follows & ~operations.waiting):
                         # Its state stands in the registers: nothing to read, nothing to compare.
                         m.d.sync += [
                             *take(),
@@ -281,7 +287,7 @@ class TxTrack(wiring.Component):
                             m.d.sync += there.eq(0)
 
             with m.State("operation"):
-                self._operate(m, operation, read.data, write)
+                self._operate(m, operation, read.data, write, fresh, operations)
                 m.d.comb += self.operations.ready.eq(1)
                 m.next = "answer"
 
@@ -290,16 +296,22 @@ class TxTrack(wiring.Component):
                 with m.If(self.answers.ready):
                     m.next = "idle"
 
+        m.d.comb += write.en.eq(operations.writes)
+        with m.If(operations.opens):
+            m.d.comb += [write.addr.eq(operation.index), write.data.eq(0), write.en.eq(1)]
+            with m.If(operations.init):
+                m.d.comb += [
+                    write.data.live.eq(1),
+                    write.data.generation.eq(operation.generation),
+                    write.data.tls13.eq(operation.tls13),
+                    write.data.stream.eq(fresh),
+                    write.data.replay.eq(fresh),
+                ]
         return m
 
-    def _operate(self, m, operation, entry, write):
-        """One command on an entry: init, clear, resync or query; the answer is there in the next cycle."""
-        fresh = Signal(place_layout)
-        m.d.comb += [
-            fresh.expected.eq(operation.seq),
-            fresh.at.number.eq(operation.record_number),
-            write.addr.eq(operation.index),
-        ]
+    def _operate(self, m, operation, entry, write, fresh, operations):
+        """RESYNC or QUERY of an entry; the answer is there in the next cycle."""
+        m.d.comb += write.addr.eq(operation.index)
         state = self.answers.p.state
         position = entry.stream
         m.d.sync += [
@@ -313,21 +325,10 @@ class TxTrack(wiring.Component):
             state.skipping.eq(position.blind),
         ]
         with m.Switch(operation.kind):
-            with m.Case(layouts.TrackerOperation.INIT):
-                m.d.comb += [
-                    write.data.live.eq(1),
-                    write.data.generation.eq(operation.generation),
-                    write.data.tls13.eq(operation.tls13),
-                    write.data.stream.eq(fresh),
-                    write.data.replay.eq(fresh),
-                    write.en.eq(1),
-                ]
-            with m.Case(layouts.TrackerOperation.CLEAR):
-                m.d.comb += [write.data.eq(0), write.en.eq(1)]
             with m.Case(layouts.TrackerOperation.RESYNC):
                 m.d.comb += [
                     write.data.eq(entry),
                     write.data.stream.eq(fresh),
                     write.data.known.eq(0),
-                    write.en.eq(1),
+                    operations.writes.eq(1),
                 ]

@@ -94,28 +94,50 @@ class Rooms:
         await ctx.tick()
         ctx.set(getattr(self.dut, name), 0)
 
+    async def show(self, ctx):
+        while True:
+            (index,) = await until(ctx, self.dut.show, self.dut.show_index)
+            self.log.append(("shown", index))
+
     async def command(self, ctx, **fields):
         """The command's response; the log is that of this command."""
         self.log.clear()
-        ctx.set(self.dut.commands.payload, fields)
-        ctx.set(self.dut.commands.valid, 1)
-        ctx.set(self.dut.responses.ready, 1)
-        (answer,) = await until(ctx, self.dut.responses.valid, self.dut.responses.payload)
-        ctx.set(self.dut.commands.valid, 0)
-        ctx.set(self.dut.responses.ready, 0)
-        return Result(answer.result), answer.handle
+        (answer,) = await self.commands(ctx, fields)
+        return answer
+
+    async def commands(self, ctx, *commands):
+        """The responses to commands that are offered back to back."""
+        dut, answers = self.dut, []
+        waiting = list(commands)
+        ctx.set(dut.responses.ready, 1)
+        while len(answers) < len(commands):
+            ctx.set(dut.commands.valid, bool(waiting))
+            if waiting:
+                ctx.set(dut.commands.payload, waiting[0])
+            sampled = (dut.commands.ready, dut.responses.valid, dut.responses.payload)
+            _, _, taken, answered, answer = await ctx.tick().sample(*sampled)
+            if waiting and taken:
+                waiting.pop(0)
+            if answered:
+                answers.append((Result(answer.result), answer.handle))
+        ctx.set(dut.commands.valid, 0)
+        ctx.set(dut.responses.ready, 0)
+        return answers
 
     def run(self, *testbenches):
         simulator = Simulator(self.dut)
         simulator.add_clock(1e-8)
-        for room in (self.tracker, self.keys, self.powers, *([] if self.transmit else [self.table])):
+        for room in (self.tracker, self.keys, self.powers, *([] if self.transmit else [self.table, self.show])):
             simulator.add_testbench(room, background=True)
         for testbench in testbenches:
             simulator.add_testbench(testbench)
         simulator.run()
 
 
-BUILT = [("tracker", TrackerOperation.INIT), ("key", KEY), ("subkey", SUBKEY), ("powers", "done")]
+BUILT = [
+    ("key", KEY), ("table", "insert"), ("tracker", TrackerOperation.INIT), ("subkey", SUBKEY), ("powers", "done"),
+    ("shown", 0),
+]  # fmt: skip
 ERASED = [("tracker", TrackerOperation.CLEAR), ("key", 0), ("subkey", 0), ("powers", "done")]
 
 
@@ -128,7 +150,7 @@ def test_delete_waits_for_the_frames_that_found_the_connection(transmit, seed):
 
     async def host(ctx):
         assert await rooms.command(ctx, **ADD) == (Result.OK, 0)
-        assert rooms.log == BUILT + ([] if transmit else [("table", "insert")])
+        assert rooms.log == [step for step in BUILT if not transmit or step[0] not in ("table", "shown")]
         for _ in range(3):
             await rooms.pulse(ctx, "entered")
         assert await rooms.command(ctx, opcode=Opcode.DEL, handle=0, key=KEY) == (Result.OK, 0)
@@ -155,8 +177,28 @@ def test_add_that_finds_no_place_is_taken_back(answer):
     async def host(ctx):
         rooms.table_answers.append(answer)
         assert (await rooms.command(ctx, **ADD))[0] is answer
-        assert rooms.log == [*BUILT, ("table", "insert"), *ERASED]
+        assert rooms.log == [*BUILT[:2], ("key", 0)]
         assert (await rooms.command(ctx, opcode=Opcode.QUERY, handle=0))[0] is Result.STALE_HANDLE
         assert await rooms.command(ctx, **ADD) == (Result.OK, 0)
+
+    rooms.run(host)
+
+
+@pytest.mark.parametrize("second", [Result.OK, Result.EXISTS])
+@pytest.mark.parametrize("seed", range(3))
+def test_an_add_is_begun_while_the_one_before_is_ended(seed, second):
+    rooms = Rooms(transmit=False, seed=seed)
+
+    async def host(ctx):
+        rooms.table_answers += [Result.OK, second, Result.OK]
+        other = ADD | {"key": KEY + 1}
+        query = {"opcode": Opcode.QUERY, "handle": 5}
+        answers = await rooms.commands(ctx, ADD, other, other, query)
+        handles = [0, 1, 2] if second is Result.OK else [0, 0, 1]
+        results = [Result.OK, second, Result.OK]
+        assert answers == [*zip(results, handles, strict=True), (Result.STALE_HANDLE, 0)]
+        assert rooms.log.index(("key", KEY + 1)) < rooms.log.index(("powers", "done"))
+        live = {handle for result, handle in answers[:3] if result is Result.OK}
+        assert [what for room, what in rooms.log if room == "shown"] == sorted(live)
 
     rooms.run(host)

@@ -139,11 +139,11 @@ class Bench:
 
 
 @pytest.mark.parametrize("count", [400, pytest.param(2000, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("connections,seed", [(8, 1), (64, 2), (256, 3)])
-def test_random(connections, seed, count):
+@pytest.mark.parametrize("width,connections,seed", [(16, 8, 1), (32, 64, 2), (64, 256, 3)])
+def test_random(width, connections, seed, count):
     """Adds, deletes, re-adds and frames of flows in the table, of flows not there and of ones a bit beside."""
     rng = random.Random(seed)
-    bench = Bench(Config(connections=connections))
+    bench = Bench(Config(width=width, connections=connections))
     table = FlowTable(connections, bench.hash_key)
     installed = {}
     pool = [random_flow(rng) for _ in range(2 * connections)]
@@ -246,10 +246,12 @@ def test_operations_do_not_starve():
     assert len(waits) == 20 and max(waits) < 45
 
 
-@pytest.mark.parametrize("size,candidate,interval", [(4, 1, 3), (16, 1, 10), (4, 0, 1)])
-def test_rate(size, candidate, interval):
+@pytest.mark.parametrize(
+    "width,size,candidate,interval", [(16, 4, 1, 3), (16, 16, 1, 10), (16, 4, 0, 1), (64, 4, 1, 3), (64, 16, 1, 3)]
+)
+def test_rate(width, size, candidate, interval):
     """Cycles a frame, all of them hits (or none of them candidates)."""
-    config = Config(connections=8)
+    config = Config(width=width, connections=8)
     dut = Lookup(config)
     rng = random.Random(7)
     flow = Flow(rng.randbytes(size), rng.randbytes(size), (1, 2))
@@ -275,6 +277,50 @@ def test_rate(size, candidate, interval):
     frames = [{"candidate": candidate, "parsed": 1} | flow.fields() for _ in range(50)]
     run_streams(dut, [(dut.i, frames)], [(dut.o, 50)], processes=[insert, watch])
     assert times[-1] - times[9] == 40 * interval
+
+
+def test_what_is_hidden_is_found_when_it_is_shown():
+    rng = random.Random(8)
+    dut = Lookup(Config(connections=8))
+    flow, other = random_flow(rng), random_flow(rng)
+    found = []
+
+    async def bench(ctx):
+        async def insert(flow, handle, hidden):
+            ctx.set(dut.table.p, {"insert": 1, "hidden": hidden, "key": flow.fields(), "handle": handle})
+            ctx.set(dut.table.valid, 1)
+            await ctx.tick().until(dut.table.ready)
+            ctx.set(dut.table.valid, 0)
+            (result,) = await ctx.tick().sample(dut.answer.p).until(dut.answer.valid)
+            return Result(result)
+
+        async def find(flow):
+            ctx.set(dut.i.p, {"parsed": 1, "candidate": 1} | flow.fields())
+            ctx.set(dut.i.valid, 1)
+            await ctx.tick().until(dut.i.ready)
+            ctx.set(dut.i.valid, 0)
+            (request,) = await ctx.tick().sample(dut.o.p).until(dut.o.valid)
+            found.append((request.matched, request.handle))
+
+        ctx.set(dut.hash_key, 0)  # both flows in one bucket, with one fingerprint
+        ctx.set(dut.answer.ready, 1)
+        ctx.set(dut.o.ready, 1)
+        assert await insert(flow, 5, hidden=1) is Result.OK
+        assert await insert(flow, 6, hidden=1) is Result.EXISTS
+        assert await insert(other, 6, hidden=0) is Result.OK
+        await find(flow)
+        await find(other)
+        ctx.set(dut.show_index, 5)
+        ctx.set(dut.show, 1)
+        await ctx.tick()
+        ctx.set(dut.show, 0)
+        await find(flow)
+
+    sim = Simulator(dut)
+    sim.add_clock(1e-8)
+    sim.add_testbench(bench)
+    sim.run()
+    assert found == [(0, 0), (1, 6), (1, 5)]
 
 
 def test_reset_empties_the_table():

@@ -64,6 +64,7 @@ def run_streams(
     sample: Callable[[Any], Any] | None = None,
     processes: Iterable[Callable[[Any], Any]] = (),
     extra_cycles: int = 0,
+    lead: int = 0,
 ) -> list[list[Any]]:
     """Feed every input stream, collect every output stream; return the outputs' payloads in the order given.
 
@@ -71,7 +72,8 @@ def run_streams(
     is a dict or an int; what is collected is an int (or `sample(payload)`). A source holds valid and payload until
     the transfer, as the stream rules ask; waits are random with the probabilities `idle` (source) and `backpressure`
     (sink). A sink also checks that valid, once up, holds with its payload. Raises Stalled after `cycles` cycles,
-    naming the seed. `extra_cycles` go on after everything has arrived, to catch payloads nobody asked for.
+    naming the seed. `extra_cycles` go on after everything has arrived, to catch payloads nobody asked for. The first
+    `lead` inputs are used up before the others are offered.
     """
     in_list = list(inputs)
     out_list = list(outputs)
@@ -86,12 +88,17 @@ def run_streams(
         readies = [s.ready for s, _ in in_list]
         valids = [s.valid for s, _ in out_list]
         payloads = [s.payload if sample else Value.cast(s.payload) for s, _ in out_list]
-        for end in (*sources, *sinks):
+        offered = sources[:lead] or sources
+        for end in (*offered, *sinks):
             end.drive(ctx)
         cycle, left = 0, extra_cycles
         async for _, _, *values in ctx.tick().sample(*readies, *valids, *payloads):
-            for source, ready in zip(sources, values, strict=False):
+            for source, ready in zip(offered, values, strict=False):
                 source.clock(ctx, ready)
+            if len(offered) < len(sources) and not any(s.valid or s.next is not None for s in offered):
+                for source in sources[lead:]:
+                    source.drive(ctx)
+                offered = sources
             out = values[len(sources) :]
             for sink, store, valid, payload in zip(sinks, got, out[: len(sinks)], out[len(sinks) :], strict=True):
                 value = take(payload)

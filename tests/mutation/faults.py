@@ -169,7 +169,12 @@ FAULTS = [
     *_of(
         "hw/flow_table.py",
         "tests/hw/test_lookup.py",
-        ("fingerprint-is-enough", "equal.eq(entry.data.key.as_value() == item.key.as_value())", "equal.eq(1)"),
+        (
+            "fingerprint-is-enough",
+            "equal.eq((entry.data.key.as_value() == item.key.as_value()) & found)",
+            "equal.eq(found)",
+        ),
+        ("hidden-flow-found", "found = shown.data |", "found = 1 |"),
         ("removed-by-an-old-handle", "entry.data.valid & (handle == item.handle)", "entry.data.valid"),
         (
             "stash-not-searched",
@@ -180,7 +185,7 @@ FAULTS = [
     *_of(
         "hw/track.py",
         "tests/hw/test_track.py",
-        ("bad-checksum-moves-the-state", "write.en.eq(good)", "write.en.eq(1)"),
+        ("bad-checksum-moves-the-state", "operations.writes.eq(good)", "operations.writes.eq(1)"),
         (
             "far-gap-taken",
             "(end_seq - entry.expected)[:32] > MAX_RECORD",
@@ -310,7 +315,11 @@ FAULTS = [
         "hw/control.py",
         "tests/hw/test_control.py",
         ("delete-under-a-frame", "drained.eq(~behind[-1])", "drained.eq(1)"),
-        ("connection-found-before-its-powers", "with m.If(self.powers_done):", "with m.If(1):"),
+        (
+            "connection-found-before-its-powers",
+            "with m.If(self.powers_done):\n                    if not",
+            "with m.If(1):\n                    if not",
+        ),
         (
             "failed-add-leaves-the-key",
             "[result.eq(self.table_answers.p), erase.eq(1)]",
