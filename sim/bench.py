@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from hw.config import Config
-from model.commands import Tuple4
+from model.commands import Add, Tuple4
 from model.contract import HEADER_SIZE, MAX_SEGMENTED, TAG_SIZE, Result, Status, TxKind
 from model.tx_commands import TxRequest
 from sim.engine import (
@@ -25,6 +25,10 @@ from sim.traffic import IDENTIFICATION, TLS13, Sealed, Stream
 SEGMENTS = (64, 256, 1448, 9000)
 RECORDS = {"16KB": 16384, "1KB": 1024, "64B": 64}
 CONNECTIONS = 256
+TABLE = 4096
+"""Connections of the devices that `bench rx` and `bench tx` measure."""
+MANY = (256, 1024, 4096)
+INSTALLED = TABLE * 95 // 100
 SEGMENT_TARGETS = {
     16: {64: 12.8, 256: 15.0, 1448: 15.7, 9000: 15.9},
     64: {64: 32.0, 256: 51.0, 1448: 60.0, 9000: 63.0},
@@ -34,7 +38,9 @@ LARGEST = MAX_SEGMENTED - 52
 """Payload bytes of the largest frame to cut: an IP packet with 52 bytes of headers."""
 LATENCY_TARGET = 62
 INSTALL_TARGET = 96
-"""design section 9: payload bytes a cycle; shares of the 1448-byte figure; cycles beyond the frame's beats."""
+INTERVAL_TARGET = 32
+"""design section 9: payload bytes a cycle; shares of the 1448-byte figure; cycles beyond the frame's beats.
+Installs: from command to live, and from one to the next."""
 
 DEFAULT = Config()
 """What a bench measures but for widths and connections, which it chooses."""
@@ -116,11 +122,83 @@ def _latency(engine: Engine, seed: int, segment: int, record: int) -> int:
 
 
 def _install(engine: Engine | TxEngine, seed: int) -> int:
-    """Cycles from one answer to the next, of ADDs offered back to back: command to live. The worst of 16."""
+    """Cycles from one answer to the next, of ADDs each offered behind the answer before: command to live. The worst of
+    16."""
     engine.reset()
     adds = [connection(n, seed).add() for n in range(17)]
     result = engine.run(adds)
     return int(max(result.command_out[1:] - result.command_out[:-1]))
+
+
+def _installs(width: int, seed: int, segment: int = 1448) -> tuple[Stream, int, list[Add]]:
+    """What ADDs up to a table of 95 % go beside: a stream, how many frames of it; and the ADDs."""
+    count = 26 * INSTALLED // -(-(segment + 66) // width)
+    return connection(0, seed), count, [connection(n, seed).add() for n in range(1, INSTALLED)]
+
+
+@dataclass(frozen=True)
+class Installs:
+    """ADDs back to back while frames came in at full rate: the longest one, the mean interval, the frames' rate."""
+
+    longest: int
+    interval: float
+    rate: float
+
+    @staticmethod
+    def of(result: Any, segment: int, alone: float) -> "Installs":
+        """The longest one counts from the cycle in which it was first offered."""
+        assert all(response.result is Result.OK for response in result.responses)
+        offered, answered = result.command_in[:-1] + 1, result.command_out
+        during = result.last_out < answered[-1]
+        out = result.last_out[during]
+        return Installs(
+            int(max(answered[1:] - offered)),
+            float(answered[-1] - answered[0]) / (len(answered) - 1),
+            segment * (len(out) - 41) / float(out[-1] - out[40]) / alone,
+        )
+
+    def rows(self, prefix: str) -> list[Row]:
+        return [
+            Row(f"{prefix}/install_longest", self.longest, "cycles", INSTALL_TARGET),
+            Row(f"{prefix}/install_interval", round(self.interval, 1), "cycles", INTERVAL_TARGET),
+            Row(f"{prefix}/install_rate", round(self.rate, 3), "of segment_1448", 1.0),
+        ]
+
+
+def _rx_installs(engine: Engine, seed: int, alone: float) -> Installs:
+    engine.reset()
+    stream, count, adds = _installs(engine.config.width, seed)
+    engine.run([stream.add()])
+    result = engine.run([*segments_of(stream, 16384, 1448, count), *adds], ordered=None)
+    all_decrypted(result)
+    return Installs.of(result, 1448, alone)
+
+
+def _not_offloaded(engine: Engine, seed: int) -> dict[int, float]:
+    """Rates of frames of no connection, by segment size."""
+    engine.reset()
+    engine.run([connection(1, seed).add()])
+    rates: dict[int, float] = {}
+    for segment in (8, *SEGMENTS):
+        frames = segments_of(connection(0, seed), 16384, segment, 160 if segment == 9000 else 600)
+        rates[segment] = rate(engine.run([*frames]), [segment] * len(frames), 40)
+    return rates
+
+
+def _mixed(engine: Engine, seed: int, record: int) -> tuple[float, int]:
+    """Frames of 1448 bytes, one of no connection and one of tiny records in turn: rate, and the worst latency of those
+    that are of no connection, beyond their beats."""
+    engine.reset()
+    stream = connection(1, seed)
+    engine.run([stream.add()])
+    count, segment = 300, 1448
+    raw = segments_of(connection(0, seed), 16384, segment, count)
+    tiny = segments_of(stream, record, segment, count)
+    frames: list[Event] = [frame for pair in zip(raw, tiny, strict=True) for frame in pair]
+    result = engine.run(frames)
+    beats = -(-len(raw[0]) // engine.config.width)
+    worst = max((result.first_out - result.first_in)[40::2]) - beats
+    return rate(result, [segment] * len(frames), 40), int(worst)
 
 
 @dataclass(frozen=True)
@@ -136,6 +214,7 @@ class Direction:
     measure: Callable[[Any, Sequence[Stream], int, int, int], float]
     latency: Callable[[Any, int, int, int], int]
     latency_target: float | None
+    installs: Callable[[Any, int, float], Installs] | None = None
     cut: Callable[[Any, Stream, int, int], float] | None = None
 
 
@@ -160,9 +239,7 @@ GRID = (
         for size in SEGMENTS
     ),
     *(Traffic(f"records_{name}", f"records of {name}", 1, size, 1448, 400) for name, size in RECORDS.items()),
-    Traffic(
-        f"round_robin_{CONNECTIONS}", f"{CONNECTIONS} connections in turn", CONNECTIONS, 16384, 1448, 4 * CONNECTIONS
-    ),
+    *(Traffic(f"round_robin_{n}", f"{n} connections in turn", n, 16384, 1448, 4 * n) for n in MANY),
 )
 
 
@@ -185,7 +262,7 @@ def _bench(
     rows: list[Row] = []
     tell = progress or (lambda text, share: None)
     for w, width in enumerate(widths):
-        config = replace(shape, width=width, connections=CONNECTIONS)
+        config = replace(shape, width=width, connections=TABLE)
         with direction.make(engine, config, progress=progress) as device:
             prefix = f"{direction.name}/w{width}"
             full = 0.0
@@ -208,6 +285,24 @@ def _bench(
                 target = direction.latency_target
                 rows.append(Row(f"{prefix}/latency_{segment}", beyond, "cycles beyond beats", target))
             rows.append(Row(f"{prefix}/install", _install(device, seed), "cycles", INSTALL_TARGET))
+            if direction.installs:
+                tell(f"W={width}: installs", (w + 1) / len(widths))
+                rows += direction.installs(device, seed, full).rows(prefix)
+                rows += _overload_rows(device, seed, prefix, full)
+    return rows
+
+
+def _overload_rows(device: Engine, seed: int, prefix: str, full: float) -> list[Row]:
+    """Frames of no connection alone, and between those of tiny records."""
+    rows: list[Row] = []
+    width = device.config.width
+    for segment, value in _not_offloaded(device, seed).items():
+        bus = segment / -(-(segment + 66) // width)
+        rows.append(Row(f"{prefix}/not_offloaded_{segment}", round(value, 2), "payload B/cycle", round(bus, 2)))
+    for name, record in {"64B": 64, "16B": 16}.items():
+        value, worst = _mixed(device, seed, record)
+        rows.append(Row(f"{prefix}/mixed_{name}", round(value / full, 3), "of segment_1448", 1.0))
+        rows.append(Row(f"{prefix}/mixed_{name}_latency", worst, "cycles beyond beats", LATENCY_TARGET))
     return rows
 
 
@@ -219,7 +314,7 @@ def bench_rx(
     shape: Config = DEFAULT,
 ) -> list[Row]:
     """Every receive figure for each width."""
-    receive = Direction("rx", make_engine, _measure, _latency, LATENCY_TARGET)
+    receive = Direction("rx", make_engine, _measure, _latency, LATENCY_TARGET, _rx_installs)
     return _bench(receive, widths, engine, seed, progress, shape)
 
 
@@ -312,7 +407,7 @@ def bench_tx(
     shape: Config = DEFAULT,
 ) -> list[Row]:
     """Every transmit figure for each width."""
-    transmit = Direction("tx", make_tx_engine, _tx_measure, _tx_latency, None, _tx_cut)
+    transmit = Direction("tx", make_tx_engine, _tx_measure, _tx_latency, None, cut=_tx_cut)
     return _bench(transmit, widths, engine, seed, progress, shape)
 
 
