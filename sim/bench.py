@@ -25,10 +25,8 @@ from sim.traffic import IDENTIFICATION, TLS13, Sealed, Stream
 SEGMENTS = (64, 256, 1448, 9000)
 RECORDS = {"16KB": 16384, "1KB": 1024, "64B": 64}
 CONNECTIONS = 256
-TABLE = 4096
-"""Connections of the devices that `bench rx` and `bench tx` measure."""
-MANY = (256, 1024, 4096)
-INSTALLED = TABLE * 95 // 100
+INSTALLED = CONNECTIONS * 95 // 100
+"""Connections behind the installs beside traffic: a table of 95 %."""
 SEGMENT_TARGETS = {
     16: {64: 12.8, 256: 15.0, 1448: 15.7, 9000: 15.9},
     64: {64: 32.0, 256: 51.0, 1448: 60.0, 9000: 63.0},
@@ -239,7 +237,9 @@ GRID = (
         for size in SEGMENTS
     ),
     *(Traffic(f"records_{name}", f"records of {name}", 1, size, 1448, 400) for name, size in RECORDS.items()),
-    *(Traffic(f"round_robin_{n}", f"{n} connections in turn", n, 16384, 1448, 4 * n) for n in MANY),
+    Traffic(
+        f"round_robin_{CONNECTIONS}", f"{CONNECTIONS} connections in turn", CONNECTIONS, 16384, 1448, 4 * CONNECTIONS
+    ),
 )
 
 
@@ -262,7 +262,7 @@ def _bench(
     rows: list[Row] = []
     tell = progress or (lambda text, share: None)
     for w, width in enumerate(widths):
-        config = replace(shape, width=width, connections=TABLE)
+        config = replace(shape, width=width, connections=CONNECTIONS)
         with direction.make(engine, config, progress=progress) as device:
             prefix = f"{direction.name}/w{width}"
             full = 0.0

@@ -84,7 +84,7 @@ def bench_duplex(
     engine: str = "compiled",
     seed: int = 1,
     progress: Progress | None = None,
-    grid: Sequence[Traffic] = tuple(t for t in GRID if t.connections <= CONNECTIONS),
+    grid: Sequence[Traffic] = GRID,
     make: Callable[..., DuplexEngine] = make_duplex_engine,
     shape: Config = DEFAULT,
 ) -> list[Row]:
