@@ -1,6 +1,7 @@
 # make demo    the main job on a bundled capture          make lint    ruff and pyright
 # make test    the tests                                  make format  let ruff put it right
 # make slow    the tests that take minutes                make clean   remove what the others made
+# make formal  proofs about the rooms
 # make verilog the Verilog in Icarus and Verilator, under cocotb
 # make speed   cycles a second of every engine
 # make mutation  seeded faults of the HDL: do the tests find them?
@@ -13,7 +14,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
 CAPTURE := tests/data/captures/tls13-aes128-clean
 PYTEST_ARGS ?= -n 2
 
-.PHONY: demo test slow verilog speed mutation lint format clean
+.PHONY: demo test slow formal verilog speed mutation lint format clean
 .DEFAULT_GOAL := test
 
 demo: $(VENV)/.installed
@@ -24,6 +25,9 @@ test: $(VENV)/.tests-installed
 
 slow: $(VENV)/.synth-installed
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
+
+formal: $(VENV)/.formal-installed
+	$(BIN)/python -m pytest tests/formal -rs $(PYTEST_ARGS)
 
 verilog: $(VENV)/.verilog-installed
 	$(BIN)/python -m pytest tests/verilog -rs $(PYTEST_ARGS)
@@ -80,6 +84,11 @@ $(VENV)/.verilog-installed: $(VENV)/.tests-installed
 $(VENV)/.synth-installed: $(VENV)/.tests-installed
 	@echo "Installing the synthesis packages"
 	@$(PIP) install -c constraints.txt --group synth
+	@touch $@
+
+$(VENV)/.formal-installed: $(VENV)/.tests-installed
+	@echo "Installing the tools of the proofs"
+	@$(PIP) install -c constraints.txt --group formal
 	@touch $@
 
 $(VENV)/.lint-installed: $(VENV)/.installed
