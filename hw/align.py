@@ -4,7 +4,7 @@ from functools import reduce
 from operator import or_
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
-from amaranth.lib import stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw import layouts, tx_layouts
@@ -20,6 +20,7 @@ PLAIN_DEPTH = 48
 """Plaintext waits for its keystream: the latency of the AES pipeline and a few beats."""
 STAGES = 3
 """Beats between the decision to read and the queues."""
+BOUNDS = ("body_low", "body_high", "tag_low", "tag_high")
 
 
 def big_endian(value):
@@ -81,39 +82,74 @@ class Align(wiring.Component):
         wiring.connect(m, hashed.o, wiring.flipped(self.hashed))
         wiring.connect(m, items.o, wiring.flipped(self.items))
 
-        # stage 0: which beat is next, is it in the buffer, and is there room behind?
+        # stage 0: which beat is next
         p = plan.o.p
         number = Signal(layouts.EXPONENT_BITS)  # beat of the fragment
         offset = Signal(signed(POSITION_BITS))  # of its byte 0 from that of the fragment's first beat
         start = Signal(signed(POSITION_BITS))
         beat = Signal(config.pointer_bits)  # frame beat of its byte 0
-        needed = Signal(config.pointer_bits)
-        available = Signal()
-        room = Signal()
-        last = Signal()
-        step = Signal()
         past = Signal(config.pointer_bits)
+        remaining = Signal(layouts.EXPONENT_BITS)
+        step = Signal()  # the chosen beat is read
+        advance = Signal()  # the next one is chosen
+        bound = signed(POSITION_BITS)
+        choice = data.StructLayout({
+            "plan": plan_layout(config, self._work),
+            "last": 1,
+            "first": 1,
+            "needed": config.pointer_bits,
+            "address": config.pointer_bits,
+            "rotate": config.rotate_bits,
+            "beat": config.pointer_bits,
+            "counter": 16,
+            "left": range(layouts.GHASH_STRIDE + 1),
+            "body_low": bound, "body_high": bound, "tag_low": bound, "tag_high": bound,
+        })  # fmt: skip
+        next_choice, chosen, chosen_valid = Signal(choice), Signal(choice), Signal()
+        n = next_choice
         m.d.comb += [
             start.eq(p.start + offset),
             beat.eq(start >> config.rotate_bits),
             past.eq(p.last_beat - beat),
-            needed.eq(p.work.base + Mux((past == 0) | past[-1], p.last_beat, beat + 1)),
-            available.eq(readable(self.written, self.ended, needed, p.work.packet)),
+            remaining.eq(p.beats - 1 - number),
+            n.plan.eq(p),
+            n.last.eq(p.work.end | (number == p.beats - 1)),
+            n.first.eq(number == 0),
+            n.needed.eq(p.work.base + Mux((past == 0) | past[-1], p.last_beat, beat + 1)),
+            n.address.eq(p.work.base + beat),
+            n.rotate.eq(start),
+            n.beat.eq(beat),
+            n.counter.eq(p.counter + (offset >> 4)),
+            n.left.eq(Mux(remaining > layouts.GHASH_STRIDE, layouts.GHASH_STRIDE, remaining)),
+            *(getattr(n, name).eq(getattr(p, name) - offset) for name in BOUNDS),
+            plan.o.ready.eq(advance & n.last),
+        ]
+        with m.If(advance):
+            m.d.sync += [
+                number.eq(Mux(n.last, 0, number + 1)),
+                offset.eq(Mux(n.last, 0, offset + width)),
+            ]
+        if config.late:
+            m.d.comb += advance.eq(plan.o.valid & (step | ~chosen_valid))
+            with m.If(step | ~chosen_valid):
+                m.d.sync += [chosen.eq(next_choice), chosen_valid.eq(plan.o.valid)]
+        else:
+            m.d.comb += [advance.eq(step), chosen.eq(next_choice), chosen_valid.eq(plan.o.valid)]
+
+        # then: is it in the buffer, and is there room behind?
+        available = Signal()
+        room = Signal()
+        chosen_work = chosen.plan.work
+        m.d.comb += [
+            available.eq(readable(self.written, self.ended, chosen.needed, chosen_work.packet)),
             room.eq(
                 (keystream.level < QUEUE_DEPTH - STAGES)
                 & (hashed.level < hashed_depth - STAGES)
                 & (items.level < QUEUE_DEPTH - STAGES)
             ),
-            last.eq(p.work.end | (number == p.beats - 1)),
-            step.eq(plan.o.valid & room & (p.work.end | available)),
-            plan.o.ready.eq(step & last),
-            self.buffer.address.eq(p.work.base + beat),
+            step.eq(chosen_valid & room & (chosen_work.end | available)),
+            self.buffer.address.eq(chosen.address),
         ]
-        with m.If(step):
-            m.d.sync += [
-                number.eq(Mux(last, 0, number + 1)),
-                offset.eq(Mux(last, 0, offset + width)),
-            ]
 
         # stage 1: the buffer answers
         valid1 = Signal()
@@ -123,19 +159,17 @@ class Align(wiring.Component):
         beat1 = Signal(config.pointer_bits)
         counter1 = Signal(16)
         left1 = Signal(range(layouts.GHASH_STRIDE + 1))
-        remaining = Signal(layouts.EXPONENT_BITS)
-        bounds1 = {name: Signal(signed(POSITION_BITS)) for name in ("body_low", "body_high", "tag_low", "tag_high")}
-        m.d.comb += remaining.eq(p.beats - 1 - number)
+        bounds1 = {name: Signal(bound) for name in BOUNDS}
         m.d.sync += [
             valid1.eq(step),
-            plan1.eq(p),
-            last1.eq(last),
-            first1.eq(number == 0),
-            rotate1.eq(start),
-            beat1.eq(beat),
-            counter1.eq(p.counter + (offset >> 4)),
-            left1.eq(Mux(remaining > layouts.GHASH_STRIDE, layouts.GHASH_STRIDE, remaining)),
-            *(signal.eq(getattr(p, name) - offset) for name, signal in bounds1.items()),
+            plan1.eq(chosen.plan),
+            last1.eq(chosen.last),
+            first1.eq(chosen.first),
+            rotate1.eq(chosen.rotate),
+            beat1.eq(chosen.beat),
+            counter1.eq(chosen.counter),
+            left1.eq(chosen.left),
+            *(signal.eq(getattr(chosen, name)) for name, signal in bounds1.items()),
         ]
 
         # stage 2: the bytes in the record's grid, and which of them are body and tag

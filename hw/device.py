@@ -50,17 +50,24 @@ class RxDevice(wiring.Component):
         m = Module()
         config = self.config
         published = config.rx_policy is RxPolicy.PUBLISHED
+        m.submodules.control = control = Control(config)
         m.submodules.ingress = ingress = Ingress(config)
         m.submodules.lookup = lookup = Lookup(config)
         # the flow table searches for the next frame while the tracker is busy with this one
         m.submodules.found = found = Queue(layouts.track_request(config), depth=2)
         m.submodules.track = track = (Track if published else LossTrack)(config)
+        planned, operations = track.o, control.table
+        if config.late:
+            m.submodules.handed = handed = Queue(layouts.work(config), depth=2)
+            m.submodules.operation = operation = Queue(layouts.table_operation(config), depth=2)
+            wiring.connect(m, track.o, handed.i)
+            wiring.connect(m, control.table, operation.i)
+            planned, operations = handed.o, operation.o
         m.submodules.align = align = Align(config)
         m.submodules.keystream = keystream = Keystream(config)
         m.submodules.ghash = ghash = Ghash(config)
         m.submodules.verdict = verdict = Verdict(config)
         m.submodules.release = release = Release(config)
-        m.submodules.control = control = Control(config)
 
         for source, sink in (
             (wiring.flipped(self.rx), ingress.i),
@@ -68,7 +75,7 @@ class RxDevice(wiring.Component):
             (ingress.checksum, track.checksum),
             (lookup.o, found.i),
             (found.o, track.i),
-            (track.o, align.i),
+            (planned, align.i),
             (align.keystream, keystream.i),
             (align.hashed, ghash.i),
             (align.items, verdict.i),
@@ -82,7 +89,7 @@ class RxDevice(wiring.Component):
             (align.buffer, ingress.align),
             (wiring.flipped(self.commands), control.commands),
             (control.responses, wiring.flipped(self.responses)),
-            (control.table, lookup.table),
+            (operations, lookup.table),
             (lookup.answer, control.table_answers),
             (control.tracker, track.operations),
             (track.answers, control.tracker_answers),

@@ -252,18 +252,37 @@ class FlowTable(wiring.Component):
                     with m.If(self.o.ready):
                         next_item()
 
-            with m.State("compare"):
-                found = shown.data | (item.kind == Kind.INSERT)
-                m.d.sync += equal.eq((entry.data.key.as_value() == item.key.as_value()) & found)
-                m.next = "decide"
+            found = shown.data | (item.kind == Kind.INSERT)
+            if config.late:
+                difference = entry.data.key.as_value() ^ item.key.as_value()
+                parts = [difference[k : k + 16].any() for k in range(0, len(difference), 16)]
+                differs = Signal(len(parts) + 1)
+                with m.State("compare"):
+                    m.d.sync += differs.eq(Cat(parts, ~found))
+                    m.next = "compare parts"
+                with m.State("compare parts"):
+                    m.d.sync += equal.eq(~differs.any())
+                    m.next = "decide"
+            else:
+                with m.State("compare"):
+                    m.d.sync += equal.eq((entry.data.key.as_value() == item.key.as_value()) & found)
+                    m.next = "decide"
 
             with m.State("fetch"):
                 m.d.comb += [entry.en.eq(1), entry.addr.eq(item.handle)]
-                m.next = "remove"
+                m.next = "check" if config.late else "remove"
+
+            handle = self._handle(item.handle[: config.index_bits], entry.data.generation)
+            live = Signal()
+            if config.late:
+                with m.State("check"):
+                    m.d.sync += live.eq(entry.data.valid & (handle == item.handle))
+                    m.next = "remove"
+            else:
+                m.d.comb += live.eq(entry.data.valid & (handle == item.handle))
 
             with m.State("remove"):
-                handle = self._handle(item.handle[: config.index_bits], entry.data.generation)
-                with m.If(entry.data.valid & (handle == item.handle)):
+                with m.If(live):
                     m.d.comb += [
                         write.eq(1),
                         write_place.eq(entry.data.place),

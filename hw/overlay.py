@@ -55,18 +55,25 @@ class Overlay(wiring.Component):
         m.submodules.dealign = dealign = Dealign(config)
         depth = MAX_FRAME // config.width + 64
         m.submodules.queue = queue = Queue(overlay_beat(config), depth=depth, buffered=True)
-        wiring.connect(m, wiring.flipped(self.i), dealign.i)
         wiring.connect(m, dealign.o, queue.i)
+        source, sink = wiring.flipped(self.i), queue.o
+        if config.late:
+            m.submodules.early = early = Queue(layouts.aligned_beat(config), depth=2)
+            m.submodules.head = ahead = Queue(overlay_beat(config), depth=2)
+            wiring.connect(m, source, early.i)
+            wiring.connect(m, queue.o, ahead.i)
+            source, sink = early.o, ahead.o
+        wiring.connect(m, source, dealign.i)
 
-        head = queue.o.p
+        head = sink.p
         past_end = Signal()  # the frame is out, items for bytes it never had are not
         hit = Signal()
         m.d.comb += [
-            hit.eq(queue.o.valid & (head.beat == self.number)),
-            self.known.eq(queue.o.valid & ~past_end),
+            hit.eq(sink.valid & (head.beat == self.number)),
+            self.known.eq(sink.valid & ~past_end),
             self.data.eq(Mux(hit, head.data, 0)),
             self.mask.eq(Mux(hit, head.mask, 0)),
-            queue.o.ready.eq(past_end | (self.go & Mux(head.end, self.last, hit))),
+            sink.ready.eq(past_end | (self.go & Mux(head.end, self.last, hit))),
         ]
         with m.If(self.go):
             m.d.sync += past_end.eq(self.last & ~head.end)
@@ -74,6 +81,6 @@ class Overlay(wiring.Component):
                 m.d.sync += self.number.eq(0)
             with m.Elif(~self.number.all()):
                 m.d.sync += self.number.eq(self.number + 1)
-        with m.Elif(past_end & queue.o.valid & head.end):
+        with m.Elif(past_end & sink.valid & head.end):
             m.d.sync += past_end.eq(0)
         return m

@@ -32,7 +32,10 @@ def search_states(m: Module, config: Config, tracker, frame, walk: Walk, entry, 
         with m.If(readable(tracker.written, tracker.ended, last[: config.pointer_bits], frame.packet)):
             m.next = "search"
             with m.If(entry.tail_valid):
-                m.next = "tail"
+                m.next = "read tail" if config.late else "tail"
+    if config.late:
+        with m.State("read tail"):
+            m.next = "tail"
 
     with m.State("tail"):
         m.next = "search"
@@ -54,8 +57,11 @@ def search_states(m: Module, config: Config, tracker, frame, walk: Walk, entry, 
             with m.If(walk.limit - first >= TAIL):
                 m.next = "keep"
 
-    with m.State("keep"):
-        m.next = "kept"  # a cycle for the buffer
+    with m.State("keep"):  # a cycle for the buffer, and one for the register behind it
+        m.next = "read kept" if config.late else "kept"
+    if config.late:
+        with m.State("read kept"):
+            m.next = "kept"
 
     with m.State("kept"):
         m.d.sync += [entry.tail_valid.eq(1), entry.tail.eq(walk.ahead)]

@@ -363,8 +363,12 @@ class Track(wiring.Component):
                     with m.Elif(intake.take):
                         begin()
 
-            with m.State("operation"):
-                self._operate(m, operation, read.data, write, fresh, operations)
+            if config.late:
+                with m.State("operation"):
+                    m.d.sync += entry.eq(read.data)
+                    m.next = "operate"
+            with m.State("operate" if config.late else "operation"):
+                self._operate(m, operation, entry if config.late else read.data, write, fresh, operations)
                 m.d.comb += self.operations.ready.eq(1)
                 m.next = "answer"
 

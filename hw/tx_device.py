@@ -56,6 +56,11 @@ class TxDevice(wiring.Component):
         m.submodules.requests = requests = Queue(tx_layouts.tx_request(), depth=layouts.MAX_PACKETS + 1)
         m.submodules.ingress = ingress = Ingress(config, transmit=True)
         m.submodules.track = track = TxTrack(config)
+        planned = track.o
+        if config.late:
+            m.submodules.handed = handed = Queue(tx_layouts.tx_work(config), depth=2)
+            wiring.connect(m, track.o, handed.i)
+            planned = handed.o
         m.submodules.align = align = Align(config, transmit=True)
         m.submodules.keystream = keystream = Keystream(config)
         m.submodules.encrypt = encrypt = Encrypt(config)
@@ -69,7 +74,7 @@ class TxDevice(wiring.Component):
             (ingress.headers, track.i),
             (requests.o, track.requests),
             (ingress.checksum, track.checksum),
-            (track.o, align.i),
+            (planned, align.i),
             (align.keystream, keystream.i),
             (align.hashed, encrypt.i),
             (align.items, seal.i),

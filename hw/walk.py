@@ -138,6 +138,10 @@ class Walk:
             tracker.buffer.address.eq(frame.base + (header_at >> config.rotate_bits)),
         ]
         self.ahead = fetched = shift_right_bytes(tracker.buffer.data, cursor[: config.rotate_bits], HEADER_BYTES)
+        self._late = config.late
+        if config.late:
+            self.ahead = fetched = Signal(8 * HEADER_BYTES, name="ahead")
+            m.d.sync += fetched.eq(shift_right_bytes(tracker.buffer.data, cursor[: config.rotate_bits], HEADER_BYTES))
         self.fetched = Signal(8 * HEADER_BYTES)
         with m.Switch(wanted):
             for n in range(HEADER_BYTES + 1):
@@ -176,6 +180,7 @@ class Walk:
         """
         m, at, tls13 = self.m, self.at, self._tls13
         refused, refusal = refuse or (Const(0, 1), done)
+        read = "read" if self._late else "header"
 
         with m.State("walk"):
             with m.If(at.remaining != 0):
@@ -204,8 +209,12 @@ class Walk:
                     with m.If(self.count == self.left):
                         done()
                     with m.Elif(self.foreseen & self.available):
-                        m.next = "header"
+                        m.next = read
             with m.Elif(self.available):
+                m.next = read
+
+        if self._late:
+            with m.State("read"):
                 m.next = "header"
 
         with m.State("header"):

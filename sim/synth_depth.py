@@ -19,9 +19,11 @@ class LongPath:
     """A longest path: `levels` LUTs, carry chains and memories read at once between two registers."""
 
     end: str
-    """The cell at its end."""
+    """The register at its end."""
     ns: float
     levels: int
+    through: tuple[str, ...]
+    """Register at its start and cells on its way."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class _Arc:
     level: int
 
 
-def _arcs(kind: str, ports: Mapping[str, list[Any]], inputs: set[str]) -> Iterator[tuple[int, list[_Arc]]]:
+def _arcs(kind: str, ports: Mapping[str, list[Any]], inputs: set[str]) -> Iterator[tuple[int | str, list[_Arc]]]:
     """Outputs of a combinational cell with what they depend on."""
 
     def of(names: Any, ns: float, level: int) -> list[_Arc]:
@@ -58,11 +60,14 @@ def longest_paths(netlist: Mapping[str, Any], top: str) -> list[LongPath]:
     """The longest path to each register of a flat netlist (JSON of Yosys), longest first."""
     cells = netlist["modules"][top]["cells"]
     arrival: dict[int, tuple[float, int]] = {}
+    before: dict[int, int] = {}  # the bit that each waits for longest
+    driver: dict[int, str] = {}
     arcs: dict[int, list[_Arc]] = {}
     ends: list[tuple[str, list[int]]] = []
     for name, cell in cells.items():
         kind, ports = cell["type"], cell["connections"]
         inputs = {port for port, way in cell["port_directions"].items() if way == "input"}
+        driver |= {bit: name for port in ports.keys() - inputs for bit in ports[port] if isinstance(bit, int)}
         if kind in CLOCK_TO_Q:
             for port, bits in ports.items():
                 if port not in inputs:
@@ -86,13 +91,24 @@ def longest_paths(netlist: Mapping[str, Any], top: str) -> list[LongPath]:
             if waiting:
                 stack += waiting
                 continue
-            found = [(arrival[arc.source], arc) for arc in arcs.get(here, ())]
-            arrival[here] = max(((ns + arc.ns, levels + arc.level) for (ns, levels), arc in found), default=(0.0, 0))
+            arrival[here] = (0.0, 0)
+            for arc in arcs.get(here, ()):
+                ns, levels = arrival[arc.source]
+                if (there := (ns + arc.ns, levels + arc.level)) > arrival[here]:
+                    arrival[here], before[here] = there, arc.source
             stack.pop()
         return arrival[bit]
 
+    def way(bit: int) -> Iterator[str]:
+        while True:
+            yield driver.get(bit, "port")
+            if bit not in before:
+                return
+            bit = before[bit]
+
     paths: list[LongPath] = []
     for name, bits in ends:
-        ns, levels = max(map(settle, bits), default=(0.0, 0))
-        paths.append(LongPath(name, round(ns + WIRE, 2), levels))
+        last = max(bits, key=settle, default=0)
+        ns, levels = settle(last)
+        paths.append(LongPath(name, round(ns + WIRE, 2), levels, tuple(way(last))[::-1]))
     return sorted(paths, key=lambda path: -path.ns)

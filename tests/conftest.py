@@ -28,11 +28,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.fixture(scope="session")
 def device_engine() -> Iterator[Callable[..., Engine]]:
-    """`device_engine(width, connections=256, rx_policy=...)`: RxDevice on engine "auto", reset; one a configuration."""
+    """`device_engine(width, connections=256, ...)`: RxDevice on engine "auto", reset; one a configuration."""
     engines: dict[Config, Engine] = {}
 
-    def get(width: int, connections: int = 256, rx_policy: RxPolicy = Config.rx_policy) -> Engine:
-        config = Config(width=width, connections=connections, rx_policy=rx_policy)
+    def get(
+        width: int, connections: int = 256, rx_policy: RxPolicy = Config.rx_policy, sbox: str = Config.sbox
+    ) -> Engine:
+        config = Config(width=width, connections=connections, rx_policy=rx_policy, sbox=sbox)
         if config not in engines:
             engines[config] = make_engine("auto", config)
         engines[config].reset()

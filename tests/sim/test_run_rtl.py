@@ -52,6 +52,16 @@ def test_policies(device_engine, width, name, policy):
     check(name, Shared(device_engine(width, rx_policy=policy)), Settings("compiled", config, seed=11))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("policy", [RxPolicy.PUBLISHED, RxPolicy.FULL])
+@pytest.mark.parametrize("name", NAMES)
+def test_late(device_engine, name, policy):
+    """With S-boxes in block RAM, and the registers that an ECP5 wants."""
+    config = Config(sbox="bram", rx_policy=policy)
+    settings = Settings("compiled", config, 0.2, idle=0.1, seed=11)
+    check(name, Shared(device_engine(16, rx_policy=policy, sbox="bram")), settings)
+
+
 def test_pysim():
     """One short session: the other engine says the same."""
     engine = make_engine("pysim", Config())

