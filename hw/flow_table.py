@@ -273,13 +273,13 @@ class FlowTable(wiring.Component):
                 m.next = "check" if config.late else "remove"
 
             handle = self._handle(item.handle[: config.index_bits], entry.data.generation)
-            live = Signal()
+            live, now = Signal(), entry.data.valid & (handle == item.handle)
             if config.late:
                 with m.State("check"):
-                    m.d.sync += live.eq(entry.data.valid & (handle == item.handle))
+                    m.d.sync += live.eq(now)
                     m.next = "remove"
             else:
-                m.d.comb += live.eq(entry.data.valid & (handle == item.handle))
+                m.d.comb += live.eq(now)
 
             with m.State("remove"):
                 with m.If(live):

@@ -95,8 +95,8 @@ FAULTS = [
         ("tag-in-two-beats", "gathered.eq(here | Mux(first, 0, before))", "gathered.eq(here)"),
         (
             "beat-read-before-it-is-there",
-            "step.eq(plan.o.valid & room & (p.work.end | available))",
-            "step.eq(plan.o.valid & room)",
+            "step.eq(chosen_valid & room & (chosen_work.end | available))",
+            "step.eq(chosen_valid & room)",
         ),
     ),
     # --- receive: verdict and way out
@@ -128,7 +128,7 @@ FAULTS = [
     *_of(
         "hw/overlay.py",
         "tests/hw/test_release.py tests/hw/test_finish.py",
-        ("items-of-the-frame-before", "self.known.eq(queue.o.valid & ~past_end)", "self.known.eq(queue.o.valid)"),
+        ("items-of-the-frame-before", "self.known.eq(sink.valid & ~past_end)", "self.known.eq(sink.valid)"),
     ),
     # --- receive: parse, checksum, buffer
     *_of(
