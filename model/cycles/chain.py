@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from model.cycles.costs import NEVER, Costs, costs_of
 from model.cycles.packets import NO_PAUSE, Array, Packets
-from model.cycles.rooms import INSIDE, Direction, Rooms
+from model.cycles.rooms import INSIDE, WAYS, Direction, Rooms
 
 STRETCH = 2048
 """Packets of a stretch at least: far more than are inside at one time."""
@@ -20,7 +20,21 @@ STRETCHES = 1024
 TRIES = 8
 """Times that the states between stretches are put right. What is left then is `Timing.doubt`."""
 
-KEPT = ("last_in", "handed", "found", "begun", "tracked", "aligned", "judged", "placed", "overlaid", "patched", "gone")
+KEPT = (
+    "last_in",
+    "handed",
+    "read",
+    "found",
+    "taken_before",
+    "taken",
+    "tracked",
+    "aligned",
+    "judged",
+    "placed",
+    "overlaid",
+    "patched",
+    "gone",
+)
 """Times of the packet before that the next one's depend on."""
 ROOMS = ("buffer", "lookup", "track", "align", "ghash", "verdict", "keystream", "release")
 
@@ -72,6 +86,7 @@ class _Chain:
         self.steps = -(-count // self.stretches) if count else 0
         self.drains = bool(np.any(packets.pause != NO_PAUSE))
         self.timed = bool(np.any(packets.arrival > 0))
+        self.chained = bool(np.any(costs.chained))
         self.slow = bool(np.any(packets.slow > 0))
         self.holds = self._holds()
 
@@ -171,14 +186,14 @@ class _Chain:
         r, steps, n = self.rooms, self.steps, self.stretches
         rows = self.rows
         transmit = r.direction is Direction.TX
-        names = ("a", "l", "h", "g", "o", "w", "f", "k", "d", "p", "v", "q", "r", "x")
+        names = ("a", "l", "h", "g", "c", "o", "w", "f", "k", "d", "p", "v", "q", "r", "x")
         t = {name: np.empty((steps, n), np.int64) for name in names}
         released = np.empty((steps + INSIDE, n), np.int64)
         begun_out = np.empty((steps + INSIDE, n), np.int64)
         released[:INSIDE], begun_out[:INSIDE] = state["released"], state["begun_out"]
         flat = begun_out.reshape(-1)
         columns = np.arange(n)
-        last, g, o, f2, f, d, v, p, q, y, x = (state[name] for name in KEPT)
+        last, g, c, o, taken2, taken, f, d, v, p, q, y, x = (state[name] for name in KEPT)
         take, most, add = np.take, np.maximum, np.add
         one = np.empty(n, np.int64)
         for s in range(steps):
@@ -199,15 +214,19 @@ class _Chain:
             if r.lookup:
                 g = most(h, g + 1, out=t["g"][s])
                 g += rows["hash"][s]
-                most(g, o, out=g)
-                o = add(g, rows["find"][s], out=t["o"][s])
-                most(o, f2 + 1, out=o)
-                w = most(o, f, out=t["w"][s])
-                w += 1
+                most(g, c, out=g)
+                c = most(g + rows["read"][s], o, out=t["c"][s])
+                o = add(c, rows["find"][s], out=t["o"][s])
+                most(o, taken2 + 1, out=o)
+                here = o + rows["there"][s]
             else:
-                w = most(h, f + 1, out=t["w"][s])
+                here = h + rows["there"][s]
+            # a packet that comes too late to go on from the one before is begun like any other
+            w = most(here, f + rows["start"][s], out=t["w"][s])
+            if self.chained:
+                w[:] = np.where(rows["chained"][s] > 0, np.where(f >= here, f + r.follows, most(here, f)), w)
+            taken2, taken = taken, most(w, f)
             # tracker and aligner
-            f2 = f
             f = add(w, rows["track"][s], out=t["f"][s])
             most(f, add(last, rows["track_last"][s], out=one), out=f)
             most(f, add(h, rows["track_headers"][s], out=one), out=f)
@@ -235,26 +254,27 @@ class _Chain:
                 most(late, 0, out=late)
                 reach, done = k + late, d + late
             # GHASH, verdict
-            p = most(p, done - rows["streamed"][s], out=t["p"][s])
+            p = most(p, WAYS * (done - rows["streamed"][s]), out=t["p"][s])
             p += rows["placing"][s]
             v = add(v, rows["verdict"][s], out=t["v"][s])
             most(v, add(reach, rows["power"][s], out=one), out=v)
             most(v, add(done, rows["settle"][s], out=one), out=v)
-            most(v, add(p, r.place + r.encrypted, out=one), out=v)
+            most(v, add(p // WAYS, r.place + r.encrypted, out=one), out=v)
             # way out
             first = np.where(rows["alone"][s] > 0, q + r.overlay, earlier + r.overlay_next)
+            q_out = q + rows["flush"][s]
             out = most(add(v, r.order, out=one), first, out=t["r"][s])
             most(out, released[s + INSIDE - 1] + 1, out=out)
             begun_out[s + INSIDE] = out
             gone = released[s + INSIDE]
-            most(out + beats - 1, q + r.overlay, out=gone)
+            most(out + beats - 1, q_out + r.overlay, out=gone)
             if transmit:
                 y = most(y + rows["patches"][s], v + r.order)
                 most(gone, y, out=gone)
             x = add(gone, r.out, out=t["x"][s])
         self.times = t | {"R": released[INSIDE:]}
         self.released_before = released[INSIDE - 1 : -1]
-        values = dict(zip(KEPT, (last, g, o, f2, f, d, v, p, q, y, x), strict=True))
+        values = dict(zip(KEPT, (last, g, c, o, taken2, taken, f, d, v, p, q, y, x), strict=True))
         end = {name: _ever(value) for name, value in values.items()}
         end["released"] = _ever(released[steps:])
         end["begun_out"] = _ever(begun_out[steps:])
@@ -269,15 +289,17 @@ class _Chain:
         stalls["buffer"] = t["a"] - wanted + t["l"] - t["a"] - rows["beats"] + 1
         if r.lookup:
             waited = t["g"] - t["h"] - rows["hash"]
-            held = t["o"] - t["g"] - rows["find"]
+            held = t["o"] - t["c"] - rows["find"]
             # The flow table holds a packet that the tracker's queue has no room for, and with it those behind.
             in_front = np.concatenate((np.zeros((1, self.stretches), np.int64), held[:-1]))
             in_front[0, 1:] = held[-1, :-1]
+            compared = t["c"] - t["g"] - rows["read"]
+            waited += compared
             stalls["lookup"] = np.where(in_front > 0, 0, waited)
-            stalls["track"] = waited - stalls["lookup"] + held + t["w"] - t["o"] - 1
+            stalls["track"] = waited - stalls["lookup"] + held + np.maximum(t["w"] - t["o"] - rows["there"], 0)
         else:
             stalls["lookup"] = np.zeros_like(wanted)
-            stalls["track"] = t["w"] - t["h"]
+            stalls["track"] = np.maximum(t["w"] - t["h"] - rows["there"], 0)
         free = np.maximum(
             np.maximum(t["w"] + rows["free"], t["l"] + rows["track_last"]), t["h"] + rows["track_headers"]
         )

@@ -10,7 +10,7 @@ import numpy as np
 
 from model.contract import TAG_SIZE
 from model.cycles.packets import Array, Packets
-from model.cycles.rooms import Direction, Rooms
+from model.cycles.rooms import WAYS, Direction, Rooms
 
 NEVER = -(1 << 40)
 """Earlier than everything: no constraint."""
@@ -29,8 +29,12 @@ class Costs:
         On the bus.
     parse : Array
         From the first beat in to the headers.
-    hash, find : Array
-        Lookup: until the flow table takes it over, and there.
+    hash, read, find : Array
+        Lookup: until the flow table takes it over, and its two parts.
+    there, start : Array
+        The tracker's begin, from the queue in front of it and from its end before.
+    chained : Array
+        1: `start` only counts if the packet is there by then.
     track, track_last, track_headers, track_blocked : Array
         End of the tracker's work, from its begin, the last beat in, the headers, and the aligner's end of the packet
         before.
@@ -44,7 +48,11 @@ class Costs:
     beats: Array
     parse: Array
     hash: Array
+    read: Array
     find: Array
+    there: Array
+    start: Array
+    chained: Array
     track: Array
     track_last: Array
     track_headers: Array
@@ -60,13 +68,14 @@ class Costs:
     verdict: Array
     """Work of the verdict's room."""
     placing: Array
-    """Work of the placing multiplier."""
+    """Work of the placing multiplier, in parts of a cycle (WAYS)."""
     streamed: Array
     """Aligned beats of all fragments."""
     overlay: Array
     """Work of the room that brings overlays into the frame's grid."""
     emitted: Array
     """The frame's last overlay, from the end in the aligner."""
+    flush: Array
     patches: Array
     alone: Array
     """1: no fragments, so nothing of the overlay is known before the end's."""
@@ -97,6 +106,7 @@ def costs_of(p: Packets, r: Rooms) -> Costs:
     fire = np.maximum(-(-r.look // width) + 1, -(-need // width))
     parse = np.minimum(np.minimum(beats, r.window // width), fire) + r.parse
     hashed = np.where(p.looked_up, np.where(p.ipv6, r.hash_ipv6, r.hash_ipv4), 0)
+    read = np.where(p.looked_up, r.read, r.by)
     find = np.where(p.looked_up, np.where(p.matched, r.hit, r.miss), r.by)
 
     aligned, exponent, start, body_end = blocks(p, width)
@@ -106,18 +116,23 @@ def costs_of(p: Packets, r: Rooms) -> Costs:
     hash_done = np.maximum(
         r.aligned + r.encrypted + r.hash + r.place, r.aligned + r.encrypted + 1 - aligned + power + r.power
     )
-    header = np.where(p.header_end > 0, np.where(p.whole, r.header, r.header_part), 0)
+    at = np.searchsorted(p.frame, np.arange(count + 1))
+    many = np.diff(at)
+    opens = np.zeros(len(p.frame), np.bool_)
+    opens[at[:-1][many > 0]] = True
+    behind_cut = np.concatenate((np.zeros(min(len(opens), 1), np.bool_), p.resumed[:-1]))
+    header = r.header + r.unforeseen * (opens | behind_cut) + r.resumed * (p.resumed & p.whole) + r.part * ~p.whole
+    header = np.where(p.header_end > 0, header, 0)
     work = 1 + r.fetch * (p.first != 16)
-    # A power's slot is taken from the fragment's first beat to its hash's product.
-    placing = np.maximum(np.maximum(digits, 1), (hash_done + aligned - r.aligned - r.encrypted) // r.slots)
+    # A power takes one of the multiplier's ways; its slot is taken from the first beat to the hash's product.
+    life = hash_done + aligned - r.aligned - r.encrypted
+    placing = np.maximum(np.where(digits > 1, r.power_step * (digits - 1) + r.power_turn, WAYS), WAYS * life // r.slots)
 
     # The tracker's next state, the aligner's last two ends: from the tracker's begin, from the aligner's end before.
     own = [np.full(count, r.begin), np.full(count, NEVER), np.full(count, NEVER)]
     prior = [np.full(count, NEVER), np.full(count, -1), np.zeros(count, np.int64)]
     free = own[0].copy()
     settled = np.full(count, NEVER)
-    at = np.searchsorted(p.frame, np.arange(count + 1))
-    many = np.diff(at)
     for rank in range(int(many.max(initial=0))):
         of = np.flatnonzero(many > rank)
         k = at[of] + rank
@@ -147,17 +162,23 @@ def costs_of(p: Packets, r: Rooms) -> Costs:
     bare = np.zeros(count, np.int64)
     bare[has] = np.where((p.count == 0) & p.whole, r.bare, 0)[last_piece[has]]
 
+    fragmented = fragments > 0
     walks = p.matched & ~p.refused & (p.slow == 0)
-    track = np.where(walks, np.maximum(own[0] + bare + r.finish, own[1]), np.where(p.matched, r.begin, r.passed))
-    blocked = np.where(walks, np.maximum(prior[0] + bare + r.finish, prior[1]), -1)
+    track = np.where(walks, np.maximum(own[0] + bare, own[1]), np.where(p.matched, r.begin, r.passed))
+    blocked = np.where(walks, np.maximum(prior[0] + bare, prior[1]), -1)
     slow = p.slow > 0
     late = np.where(slow, p.slow, 0)
-    fragmented = fragments > 0
-    free = np.where(walks, free + bare + r.finish, track)
+    free = np.where(walks, free + bare, track)
+    fast = walks & fragmented
+    before = np.concatenate((np.zeros(min(count, 1), np.bool_), fast[:-1]))
+    chained = fast & before & p.follows
+    same = np.zeros(count, np.bool_)
+    same[1:] = p.matched[1:] & p.matched[:-1] & (p.connection[1:] == p.connection[:-1])
+    start_at = np.where(chained, r.follows, np.where(same, r.same, np.where(p.matched, 0, 1 - r.passed)))
 
     overlay = np.where(fragmented, streamed, 0) + 1
     flush, jumps = _dealign(p, aligned, start, body_end, width, at, has)
-    overlay += flush + jumps
+    overlay += jumps
     tags = np.where((p.count > 0) & (p.first + p.count > 16 + p.body), 1, 0)
     completes = np.where((p.count > 0) & (p.first + p.count == 16 + p.body + TAG_SIZE), 1, 0)
     total = np.concatenate((np.zeros(1, np.int64), np.cumsum(tags)))
@@ -168,6 +189,9 @@ def costs_of(p: Packets, r: Rooms) -> Costs:
         beats=beats,
         parse=parse,
         hash=hashed,
+        read=read,
+        there=np.where(p.matched, r.there, r.there - 1),
+        start=start_at,
         find=find,
         track=np.where(slow, r.slow + late, track),
         track_last=np.where(slow, r.checksum + late, r.checksum),
@@ -185,8 +209,10 @@ def costs_of(p: Packets, r: Rooms) -> Costs:
         placing=placed,
         streamed=streamed,
         overlay=overlay,
-        emitted=r.aligned + r.keystream + r.dealign + flush,
+        emitted=np.full(count, r.aligned + r.keystream + r.dealign),
+        flush=flush,
         patches=patches,
+        chained=np.where(chained, 1, 0),
         alone=np.where(fragmented, 0, 1),
     )
 

@@ -44,6 +44,10 @@ class Packets:
     slow, emit : Array
         0 for a packet that simply goes on in its stream, or is of no offloaded connection; else the cycles that the
         tracker takes from its checksum on; `emit` is when in these the first fragment leaves it.
+    connection : Array
+        -1: none.
+    follows : Flags
+        Goes on where the packet in front of it ends, one of the same connection.
     refused : Flags
         The tracker sees before it looks at records that the packet is not handled.
 
@@ -55,6 +59,8 @@ class Packets:
         Byte of the frame behind the header's last one; 0: the piece has no header.
     whole : Flags
         The header ends in this frame.
+    resumed : Flags
+        The header began in an earlier frame.
     position, count : Array
         The fragment: place in the frame, bytes; 0: there is none.
     first, body : Array
@@ -74,9 +80,12 @@ class Packets:
     slow: Array
     emit: Array
     refused: Flags
+    connection: Array
+    follows: Flags
     frame: Array = field(default_factory=_none)
     header_end: Array = field(default_factory=_none)
     whole: Flags = field(default_factory=lambda: np.zeros(0, np.bool_))
+    resumed: Flags = field(default_factory=lambda: np.zeros(0, np.bool_))
     position: Array = field(default_factory=_none)
     count: Array = field(default_factory=_none)
     first: Array = field(default_factory=_none)
@@ -104,6 +113,8 @@ class Packets:
             slow=np.zeros(n, np.int64),
             emit=np.zeros(n, np.int64),
             refused=np.zeros(n, np.bool_),
+            connection=np.full(n, -1),
+            follows=np.zeros(n, np.bool_),
         )
 
     def hold(self, connection: Array, start: Array, records: "Records") -> None:
@@ -132,12 +143,17 @@ class Packets:
         position = np.maximum(low, body_at)
         self.frame = frame
         self.header_end = np.where(has_header, header_to - low + self.payload[frame], 0)
+        self.resumed = has_header & (low > record_key[record])
         self.whole = has_header & (body_at <= high)
         self.count = np.maximum(np.minimum(high, end) - position, 0)
         self.position = position - low + self.payload[frame]
         self.first = position - body_at + 16
         self.body = records.body[record]
         self.matched = self.matched | (many > 0)
+        self.connection = connection
+        self.follows = np.zeros(len(self), np.bool_)
+        self.follows[1:] = (connection[1:] >= 0) & (connection[1:] == connection[:-1])
+        self.follows[1:] &= (start + length)[:-1] == start[1:]
 
 
 @dataclass

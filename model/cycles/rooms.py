@@ -13,6 +13,10 @@ INSIDE = 31
 """Frames inside at one time, from the first beat taken to the last one given."""
 
 
+WAYS = 4
+"""Powers that the placing multiplier makes at one time: work there is counted in parts of a cycle."""
+
+
 class Direction(StrEnum):
     RX = "rx"
     TX = "tx"
@@ -48,29 +52,36 @@ class Rooms:
 
     # --- hw/lookup.py, hw/flow_table.py
     lookup: bool = True
-    hash_ipv4: int = 3
-    hash_ipv6: int = 10
-    hit: int = 5
-    miss: int = 3
+    hash_ipv4: int = 2
+    hash_ipv6: int = 9
+    read: int = 3
+    """Fingerprints of one frame, while keys are compared for the one before."""
+    hit: int = 3
+    miss: int = 1
     by: int = 1
-    """A frame that is not looked up."""
-    found: int = 2
-    """Frames in the queue behind it, the tracker's among them."""
+    """Each of the two, for a frame that is not looked up."""
 
     # --- hw/track.py, hw/loss_track.py, hw/tx_track.py, hw/walk.py
-    begin: int = 4
-    """From "idle" to the first "walk"."""
+    there: int = 2
+    """From the way into its queue until a packet's state is there."""
+    begin: int = 3
+    """From then to the first "walk"."""
+    follows: int = -2
+    """That, from the end of the packet that it goes on from: its first "walk" is the next cycle."""
+    same: int = 2
+    """From the end of one that it does not go on from."""
     passed: int = 0
     """From "idle" to the end of a packet that the tracker passes by."""
-    header: int = 3
-    """A record header: "walk", "header", "check"."""
-    header_part: int = 2
-    """The part of one that the frame's end cuts off the rest; transmit: "part" as well."""
+    header: int = 1
+    """A record header behind a fragment: "header". At the frame's begin: "walk" before it."""
+    unforeseen: int = 1
+    resumed: int = 1
+    """One that the frame's start cuts: "check" behind it, and the next one is not foreseen."""
+    part: int = 0
+    """The part of one that the frame's end cuts off the rest; transmit: "part"."""
     bare: int = 1
     """A frame that ends with a header: "walk" once more."""
     fragment: int = 1
-    finish: int = 1
-    """From "commit" to "finish"."""
     slow: int = 4
     """From "idle" to what a frame that does not simply go on waits for, its checksum."""
 
@@ -93,6 +104,8 @@ class Rooms:
     power_first: int = 3
     power_step: int = 4
     """A placing power of d > 1 digits is there power_first + power_step (d - 1) cycles behind the first beat."""
+    power_turn: int = 6
+    """One of the WAYS from one power to the next, beside its products."""
     slots: int = 8
     """Fragments whose power is being made or whose hash is awaited."""
 
@@ -113,7 +126,7 @@ class Rooms:
     dealign: int = 1
     overlay: int = 2
     """Through the queue of overlays."""
-    overlay_next: int = 5
+    overlay_next: int = 4
     """From a frame's last overlay to the next one's first, at the way out."""
     behind: int = 28
     """Beats that the aligner is ahead of it at most: those that wait for AES, and behind it."""
@@ -144,7 +157,8 @@ def rooms_of(direction: Direction | str, width: int, sbox: str = "rom") -> Rooms
         checksum=7 + tree,
         lookup=False,
         passed=1,
-        header_part=3,
+        part=1,
+        there=1,
         hash=hash_,
         keystream=keystream,
         encrypted=keystream + 1,

@@ -22,12 +22,12 @@ def test_one_packet_that_is_passed_by():
 
 
 def test_one_packet_with_a_fragment():
-    """W=16, 1448 bytes of a record of 16 KB: header at the frame's begin. Headers at 12, connection found at 20, the
-    tracker begins at 21, walks at 25, has the header at 28; the aligner steps from 30 over 92 beats of blocks to 121;
-    hash, placing and verdict are at 135, the way out begins at 136."""
+    """W=16, 1448 bytes of a record of 16 KB: header at the frame's begin. Headers at 12, connection found at 20, its
+    state there at 22; the tracker walks at 25, has the header at 26, the fragment leaves at 27; the aligner steps from
+    29 over 92 beats of blocks to 120; hash, placing and verdict are at 134, the way out begins at 135."""
     timing = simulate(packets_of(1448, 16384, 1), rooms_of("rx", 16))
     assert timing.last_in[0] == 94
-    assert (timing.first_out[0], timing.last_out[0]) == (137, 231)
+    assert (timing.first_out[0], timing.last_out[0]) == (136, 230)
 
 
 def test_the_bus_is_the_limit():
@@ -36,16 +36,14 @@ def test_the_bus_is_the_limit():
     assert each.min() == 95 and each.mean() == pytest.approx(95, rel=0.001)
 
 
-def test_tiny_records_hold_the_tracker():
-    """W=64: a header and a fragment take the tracker 4 cycles, and there is one for each 86 bytes."""
-    rooms = rooms_of("rx", 64)
-    timing = simulate(packets_of(1448, 64, 400), rooms)
+def test_tiny_records_hold_the_aligner():
+    """W=64: records of 64 bytes are 7 blocks, two aligned beats each; there is one for each 86 bytes, and parts of
+    two more at a packet's ends. The tracker takes two cycles each, so it is not slower."""
+    timing = simulate(packets_of(1448, 64, 400), rooms_of("rx", 64))
     each = np.diff(timing.last_out)[40:].mean()
-    headers = 1448 / 86
-    assert each == pytest.approx(
-        rooms.begin + rooms.finish + 1 + headers * (rooms.header + rooms.fragment) + rooms.fragment, rel=0.02
-    )
-    assert max(timing.stalls, key=lambda room: timing.stalls[room].sum()) in ("track", "buffer")
+    assert 2 * 1448 / 86 < each < 2 * (1448 / 86 + 2)
+    waits = {room: int(waited.sum()) for room, waited in timing.stalls.items()}
+    assert waits["release"] < waits["track"] + waits["align"] + waits["buffer"]
 
 
 def test_records_are_cut_at_packets():
