@@ -23,7 +23,7 @@ from tests.hw.test_corundum import mangled
 from tests.sim.corundum_tap import Corundum, TapEngine
 from tests.sim.sessions import session
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # both directions are one model to build
 WIDTHS = [16, 64]
 
 
