@@ -80,6 +80,7 @@ PRESETS = {
     "ecp5": Config(width=16, connections=64, sbox="bram", rx_policy=RxPolicy.PUBLISHED),
     "100g": Config(width=64, connections=1024),
 }
-"""`tiny`: for tests. `basic`, `wide`: what the figures in docs/decisions.md were measured with. `ecp5`: an ECP5-85 at
-100 MHz, 12.8 Gb/s; another receive policy does not fit there (docs/synthesis.md). `100g`: an UltraScale+ at 250 MHz,
+"""`tiny`: for tests. `basic`, `wide`: what the figures in docs/decisions.md were measured with. `ecp5`: fits an
+ECP5-85, which policy `full` does not; 100 MHz are wanted there and not reached (docs/synthesis.md).
+`100g`: an UltraScale+ at 250 MHz,
 128 Gb/s."""

@@ -12,13 +12,9 @@ from amaranth.lib.wiring import In, Out
 import hw.axi.top
 from hw.aes_round import SplitRound
 from hw.align import Align
-from hw.config import PRESETS, Config
-from hw.control import Control
+from hw.config import PRESETS
 from hw.gf128 import Multiplier, reduced, xor
-from hw.loss_track import LossTrack
 from hw.release import Release
-from hw.track import Track
-from hw.verdict import Verdict
 from sim.cli import main
 from sim.errors import InputError
 from sim.synth import (
@@ -193,13 +189,9 @@ def test_a_duplex_has_its_rate_twice(synthesised, capsys):
 TINY = dataclasses.replace(PRESETS["tiny"], sbox="bram")
 PARTS = {
     "align": lambda: Align(TINY),
-    "control": lambda: Control(TINY),
     "multiplier": lambda: Multiplier(),
     "release": lambda: Release(TINY),
     "split_round": lambda: SplitRound(5, 1, 1),
-    "track": lambda: Track(Config(width=16, connections=8)),
-    "verdict": lambda: Verdict(TINY),
-    "loss_track": lambda: LossTrack(TINY),
 }
 GROWTH = 0.05
 
