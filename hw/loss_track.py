@@ -65,7 +65,7 @@ class LossTrack(wiring.Component):
         m.submodules.chains = chains = memory.Memory(shape=chains_layout, depth=config.connections, init=[])
         read, read_chains = entries.read_port(), chains.read_port()
         write, write_chains = entries.write_port(), chains.write_port()
-        operations = Operations(m, self)
+        operations = Operations(m, self, clear_passes=True)
         intake = Intake(m, config, self, operations)
         frame = intake.frame
         operating = operations.running

@@ -7,18 +7,21 @@ from model.contract import Result
 
 
 class Operations:
-    """INIT and CLEAR write the state of a connection that no frame is about, so they wait for no frame.
+    """INIT writes the state of a connection that no frame is about, so it waits for no frame.
+
+    With `clear_passes` neither does CLEAR: a receiver's flow table has let go of the connection and its frames are
+    out. A transmit request brings its handle along, and CLEAR is what makes that stale: it comes between two frames.
 
     Members
     -------
     waiting : Signal    an operation for the machine is there
     running : Signal    the machine is at it; from its first cycle to the transfer of its answer
     writes : Signal     to be set: the machine writes a state in this cycle
-    opens : Signal      INIT or CLEAR is taken in this cycle: write what it says
+    opens : Signal      an operation that passes by is taken in this cycle: write what it says
     init : Value        with `opens`: INIT
     """
 
-    def __init__(self, m: Module, tracker):
+    def __init__(self, m: Module, tracker, *, clear_passes: bool):
         self.m = m
         self.tracker = tracker
         self.waiting = Signal()
@@ -28,7 +31,7 @@ class Operations:
         operations = tracker.operations
         self.init = operations.p.kind == TrackerOperation.INIT
         opened = Signal()  # is to be answered
-        past = self.init | (operations.p.kind == TrackerOperation.CLEAR)
+        past = self.init | (operations.p.kind == TrackerOperation.CLEAR) if clear_passes else self.init
         m.d.comb += [
             self.waiting.eq(operations.valid & ~past & ~opened),
             self.opens.eq(operations.valid & past & ~opened & ~self.running & ~self.writes),

@@ -129,7 +129,7 @@ class Track(wiring.Component):
         read = entries.read_port()
         write = entries.write_port()
 
-        operations = Operations(m, self)
+        operations = Operations(m, self, clear_passes=True)
         intake = Intake(m, config, self, operations)
         frame = intake.frame
         index = frame.handle[: config.index_bits]

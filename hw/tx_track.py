@@ -74,7 +74,7 @@ class TxTrack(wiring.Component):
         next_frame, next_request = self.i.p, self.requests.p  # behind it, if both are valid
         end = Signal(32)
         index = request.handle[: config.index_bits]
-        operations = Operations(m, self)
+        operations = Operations(m, self, clear_passes=False)
         operation = self.operations.p
         waiting, there = Signal(), Signal()  # of the next frame's state: it is what the memory answers
         m.d.comb += [
@@ -298,19 +298,20 @@ class TxTrack(wiring.Component):
 
         m.d.comb += write.en.eq(operations.writes)
         with m.If(operations.opens):
-            m.d.comb += [write.addr.eq(operation.index), write.data.eq(0), write.en.eq(1)]
-            with m.If(operations.init):
-                m.d.comb += [
-                    write.data.live.eq(1),
-                    write.data.generation.eq(operation.generation),
-                    write.data.tls13.eq(operation.tls13),
-                    write.data.stream.eq(fresh),
-                    write.data.replay.eq(fresh),
-                ]
+            m.d.comb += [
+                write.addr.eq(operation.index),
+                write.data.eq(0),
+                write.en.eq(1),
+                write.data.live.eq(1),
+                write.data.generation.eq(operation.generation),
+                write.data.tls13.eq(operation.tls13),
+                write.data.stream.eq(fresh),
+                write.data.replay.eq(fresh),
+            ]
         return m
 
     def _operate(self, m, operation, entry, write, fresh, operations):
-        """RESYNC or QUERY of an entry; the answer is there in the next cycle."""
+        """CLEAR, RESYNC or QUERY of an entry; the answer is there in the next cycle."""
         m.d.comb += write.addr.eq(operation.index)
         state = self.answers.p.state
         position = entry.stream
@@ -325,6 +326,8 @@ class TxTrack(wiring.Component):
             state.skipping.eq(position.blind),
         ]
         with m.Switch(operation.kind):
+            with m.Case(layouts.TrackerOperation.CLEAR):
+                m.d.comb += [write.data.eq(0), operations.writes.eq(1)]
             with m.Case(layouts.TrackerOperation.RESYNC):
                 m.d.comb += [
                     write.data.eq(entry),
