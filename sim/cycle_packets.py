@@ -13,7 +13,7 @@ from model.frame import parse
 from model.segmentation import segments
 from sim.schedule import Entry, TxFrame
 
-COMMANDS: dict[type, int] = {Add: 56, Delete: 34, Query: 13, Read: 8, Seed: 8, Resync: 13, Ack: 14}
+COMMANDS: dict[type, int] = {Add: 40, Delete: 34, Query: 13, Read: 8, Seed: 8, Resync: 13, Ack: 14}
 """Cycles that a command takes on its own (hw/control.py)."""
 TX_COMMANDS = COMMANDS | {Add: 43}
 ACK_RECORD = 2

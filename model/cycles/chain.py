@@ -161,7 +161,7 @@ class _Chain:
         for k in range(1, self.stretches):
             moved = int(state["last_in"][k - 1]) + 1
             for name in tuple(state):
-                value = ahead[name][..., k - 1] + moved
+                value = ahead[name][..., k - 1] + moved * _unit(name)
                 if alone is not None:
                     value = np.maximum(value, alone[name][..., k - 1])
                 state[name][..., k] = _ever(value)
@@ -177,8 +177,8 @@ class _Chain:
         following = _shifted(end, state)
         if not self.timed:
             moved = np.concatenate((np.zeros(1, np.int64), np.cumsum((following["last_in"] - state["last_in"])[1:-1])))
-            for values in following.values():
-                values[..., 1:] = _ever(values[..., 1:] + moved)
+            for name, values in following.items():
+                values[..., 1:] = _ever(values[..., 1:] + moved * _unit(name))
         return following
 
     def step(self, state: State, arrival: Array) -> State:
@@ -332,13 +332,18 @@ class _Chain:
         return first, first + beats - 1
 
 
+def _unit(name: str) -> int:
+    """What a cycle counts in that time."""
+    return WAYS if name == "placed" else 1
+
+
 def _ever(values: Array) -> Array:
     """NEVER stays NEVER, whatever was added to it."""
     return np.where(values < NEVER // 2, NEVER, values)
 
 
 def _moved(state: State, by: Array) -> State:
-    return {name: _ever(values + by) for name, values in state.items()}
+    return {name: _ever(values + by * _unit(name)) for name, values in state.items()}
 
 
 def _shifted(end: State, state: State) -> State:

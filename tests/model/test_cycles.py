@@ -112,6 +112,16 @@ def test_later_in_is_never_earlier_out(seed: int, width: int, direction: str, de
     assert np.all(after.last_out >= before.last_out)
 
 
+@pytest.mark.parametrize("segment, width", [(64, 64), (1448, 16), (1448, 64)])
+def test_more_stretches_than_tries(monkeypatch: pytest.MonkeyPatch, segment: int, width: int):
+    packets = packets_of(segment, 1024, 8000, connections=3)
+    monkeypatch.setattr("model.cycles.chain.STRETCH", 1 << 20)
+    whole = simulate(packets, rooms_of("rx", width))
+    monkeypatch.setattr("model.cycles.chain.STRETCH", 400)
+    cut = simulate(packets, rooms_of("rx", width))
+    assert cut.doubt == 0 and np.array_equal(cut.last_out, whole.last_out)
+
+
 def test_stretches_make_no_difference(monkeypatch: pytest.MonkeyPatch):
     """The states between stretches are those of one long run, back to back, with arrivals and with pauses."""
     packets = mixed(3, 3000)
