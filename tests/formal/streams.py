@@ -30,7 +30,7 @@ from hw import (
     verdict,
 )
 from hw.axi import lite, registers
-from model.contract import RxPolicy
+from model.contract import RxPolicy, Status
 from model.registers import Direction
 from tests.formal.properties import proved
 from tests.formal.prover import Bench, Fault, Ic3, Induction, Method, Small, streams_of
@@ -157,6 +157,12 @@ def one_connection_a_frame(bench: Bench, dut: Any, inside: SimpleNamespace) -> N
     """The tracker's: all items of a frame have one index. And no frame of a connection is inside while it is opened."""
     goes_on = bench.past(dut.i.valid & dut.i.ready & ~dut.i.p.end)
     bench.assume(~goes_on | (dut.i.p.index == bench.past(dut.i.p.index)))
+    alone = dut.i.p.end & ~dut.i.p.descriptor.matched  # no connection: passed by, and nothing in front of its end
+    bare = Cat(dut.i.p.proof, dut.i.p.mark, dut.i.p.repeated) == 0
+    taken = dut.i.valid & dut.i.ready
+    begun = bench.ever_until(taken & ~dut.i.p.end, taken & dut.i.p.end)
+    bench.assume(~alone | (bare & ~begun & (dut.i.p.descriptor.status == Status.BYPASS)))
+    bench.check(begun | ~inside.failed_now)
     opened = inside._closed
     bench.assume(~dut.opened | (dut.opened_index != dut.i.p.index))
     bench.assume(~opened.opening | (opened.opening_index != dut.i.p.index))
