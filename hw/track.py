@@ -227,12 +227,11 @@ class Track(wiring.Component):
                 at.header_count.eq(count),
             ]
 
-        fresh = Signal(entry_layout)  # what INIT writes, and RESYNC
+        fresh = Signal(entry_layout)  # what INIT writes, and RESYNC, but for `skipping`
         m.d.comb += [
             fresh.tls13.eq(operation.tls13),
             fresh.expected.eq(operation.seq),
             fresh.seen.eq(operation.seq),
-            fresh.skipping.eq(1),
             fresh.at.number.eq(operation.record_number),
         ]
 
@@ -380,7 +379,12 @@ class Track(wiring.Component):
         with m.If(fsm.ongoing("header") & (at.header_count == 0)):
             m.d.sync += [header_here.eq(1), header_at.eq(walk.cursor)]
         with m.If(operations.opens):
-            m.d.comb += [write.addr.eq(operation.index), write.data.eq(Mux(operations.init, fresh, 0)), write.en.eq(1)]
+            m.d.comb += [
+                write.addr.eq(operation.index),
+                write.data.eq(Mux(operations.init, fresh, 0)),
+                write.data.skipping.eq(operations.init),
+                write.en.eq(1),
+            ]
         return m
 
     def _operate(self, m, operation, entry, write, fresh, operations):
@@ -413,6 +417,7 @@ class Track(wiring.Component):
             with m.Case(layouts.TrackerOperation.RESYNC):
                 m.d.comb += [
                     write.data.eq(fresh),
+                    write.data.skipping.eq(1),
                     write.data.tls13.eq(entry.tls13),
                     write.data.seen.eq(entry.seen),
                     operations.writes.eq(accepted),
