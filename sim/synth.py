@@ -221,6 +221,9 @@ def script(name: str, rooms: Sequence[str], target: Target, *, netlist: bool = F
         *(f"setattr -mod -set keep_hierarchy 1 {module}" for module in rooms),
         # a ROM in LUTs is logic here: these families have no distributed memory without a write port
         "setattr -unset ram_style -unset rom_style */m:* a:ram_style=distributed %i",
+        # unused wires that are left make abc9 stop (an assertion on their width)
+        f"hierarchy -top {name}",
+        *("proc", "flatten", "opt_clean -purge"),
         f"{target.command} -top {name}" + (" -json netlist.json" if netlist else ""),
         "tee -q -o stat.json stat -json",
         *(["setattr -mod -unset keep_hierarchy *", "flatten", "write_json flat.json"] if flat else []),
