@@ -121,7 +121,8 @@ class TxTrack(wiring.Component):
 
         adopted = request.adopt & ((request.kind == TxKind.RETRANSMIT) | (request.kind == TxKind.PREFIX))
         ok = Signal()  # the frame is not dropped for anything the request or its records say
-        whole = self.o.p.end & self.checksum.p.whole  # fragments may leave before it is known
+        at_end = Signal()  # the item offered is the frame's end: fragments may leave before the checksum is known
+        whole = at_end & self.checksum.p.whole
         order = self.o.p.tx
         m.d.comb += [
             ok.eq((status == TxStatus.ENCRYPTED) | (status == TxStatus.REPLAYED)),
@@ -130,10 +131,11 @@ class TxTrack(wiring.Component):
             self.o.p.in_progress.eq(in_progress),
             self.o.p.adopt.eq(adopted & ok & whole),
             self.o.p.keep_sum.eq(ok & whole & walk.open_sum & ~place.blind),
+            self.o.p.end.eq(at_end),
             order.status.eq(status),
             order.handle.eq(Mux(request.kind == TxKind.PASS, 0, request.handle)),
-            order.sum.eq(Mux(self.o.p.end, self.checksum.p.sum, 0)),
-            order.offset.eq(Mux(self.o.p.end, self.checksum.p.offset, 0)),
+            order.sum.eq(Mux(at_end, self.checksum.p.sum, 0)),
+            order.offset.eq(Mux(at_end, self.checksum.p.offset, 0)),
             order.payload_length.eq(frame.payload_length),
         ]
 
@@ -246,7 +248,7 @@ class TxTrack(wiring.Component):
             with m.State("finish"):
                 committed = ok & whole
                 m.d.comb += [
-                    self.o.p.end.eq(1),
+                    at_end.eq(1),
                     self.o.valid.eq(self.checksum.valid),
                     write.addr.eq(index),
                     write.data.eq(entry),
