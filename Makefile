@@ -76,19 +76,9 @@ $(VENV)/.tests-installed: $(VENV)/.installed
 	@$(PIP) install -c constraints.txt --group test
 	@touch $@
 
-$(VENV)/.verilog-installed: $(VENV)/.tests-installed
-	@echo "Installing the packages of the Verilog benches"
-	@$(PIP) install -c constraints.txt --group verilog
-	@touch $@
-
-$(VENV)/.synth-installed: $(VENV)/.tests-installed
-	@echo "Installing the synthesis packages"
-	@$(PIP) install -c constraints.txt --group synth
-	@touch $@
-
-$(VENV)/.formal-installed: $(VENV)/.tests-installed
-	@echo "Installing the tools of the proofs"
-	@$(PIP) install -c constraints.txt --group formal
+$(addprefix $(VENV)/., $(addsuffix -installed, verilog synth formal)): $(VENV)/.%-installed: $(VENV)/.tests-installed
+	@echo "Installing the packages of group $*"
+	@$(PIP) install -c constraints.txt --group $*
 	@touch $@
 
 $(VENV)/.lint-installed: $(VENV)/.installed

@@ -1,23 +1,24 @@
 """The tracker that goes on under loss: which bytes of a frame belong to which record, and what becomes of the frame."""
 
-from amaranth.hdl import Const, Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw import layouts
 from hw.buffer import PairPort
 from hw.config import Config
+from hw.intake import Intake
 from hw.loss_chains import link_states, prepend_states
 from hw.loss_commands import opened_entry, operation_states
 from hw.loss_contradiction import contradiction_states
 from hw.loss_desk import Desk
+from hw.loss_fast import fast_states, goes_on, left_behind
 from hw.loss_scan import Scan
-from hw.loss_state import chains_layout, entry_layout, head_layout, lead
+from hw.loss_state import chains_layout, entry_layout, lead
 from hw.loss_walk import adopt_states, front_states, frontier_states, gap_states
 from hw.operations import Operations
 from hw.sequence import after, from_on
-from hw.track import Intake
-from model.contract import REACH, Checksum, RxPolicy, Status
+from model.contract import Checksum, RxPolicy, Status
 
 
 class LossTrack(wiring.Component):
@@ -73,8 +74,8 @@ class LossTrack(wiring.Component):
         store = Signal()
         s = Desk(m, config, self, frame, index, frame.payload_length)
         entry = s.entry
-        left = self._left(m, s)
-        goes_on = self._goes_on(m, s, intake) & ~operations.waiting
+        left = left_behind(s)
+        follows = goes_on(s, intake) & ~operations.waiting
         m.d.comb += [
             index.eq(Mux(operating, self.operations.p.index, frame.handle)),
             read.addr.eq(intake.index),
@@ -120,7 +121,7 @@ class LossTrack(wiring.Component):
             with m.State("idle"):
                 m.d.sync += s.fast.eq(0)
                 intake.idle(begin)
-            self._fast(m, s)
+            fast_states(s)
 
             # --- every other frame: the checksum is known first
             with m.State("slow"):
@@ -196,7 +197,7 @@ class LossTrack(wiring.Component):
                     with m.Else():
                         m.d.comb += [self.checksum.ready.eq(1), store.eq(good)]
                         m.next = "idle"
-                        with m.If(good & goes_on):
+                        with m.If(good & follows):
                             # Its state stands in the registers: nothing to read, nothing to compare.
                             m.d.sync += [
                                 entry.eq(left),
@@ -262,139 +263,3 @@ class LossTrack(wiring.Component):
             s.walk.limit.eq(frame.payload_offset + frame.payload_length),
             *s.walk.begin(),
         ]
-
-    def _goes_on(self, m, s, intake):
-        """At the end of a frame that took the fast path: so will the next one, which begins where this one ends."""
-        follows = Signal()
-        from_floor = Signal(32)
-        near = Signal()
-        m.d.comb += from_floor.eq(s.end - s.entry.floor)
-        m.d.sync += [
-            follows.eq(self.i.valid & ~self.i.ready & intake.next.matched & intake.same() & (intake.next.seq == s.end)),
-            near.eq(from_floor < REACH - (1 << layouts.OFFSET_BITS)),
-        ]
-        return s.fast & follows & near
-
-    def _left(self, m, s):
-        """The state behind the frame: on the fast path what the walk has come to."""
-        left, at, head = Signal(entry_layout), s.at, Signal(head_layout)
-        inside = at.remaining != 0
-        m.d.comb += [
-            head.place.eq(s.end + Mux(inside, at.remaining, -at.header_count)),
-            head.mask.eq(Mux(inside, 0, (Const(1, len(head.mask) + 1) << at.header_count) - 1)),
-            head.data.eq(Mux(inside, 0, at.header)),
-            left.eq(s.entry),
-        ]
-        with m.If(s.fast):
-            m.d.comb += [
-                left.seen.eq(s.end),
-                left.tail_count.eq(0),
-                left.raw.bit_select(s.emit_slot, 1).eq(0),
-                left.live.bit_select(s.emit_slot, 1).eq(inside),
-                left.has_last.eq(inside),
-                left.last.eq(s.emit_slot),
-                left.number.eq(at.number + inside),
-                left.head.eq(head),
-            ]
-            with m.If(after(s.end, s.entry.marked)):
-                m.d.comb += left.marked.eq(s.end)
-        return left
-
-    def _fast(self, m, s):
-        """States "compare", "decide" and on: a frame that begins where everything ends, with nothing pending there.
-
-        The record in progress keeps its slot; one that ends in the frame leaves it to the next.
-        """
-        entry, at, head = s.entry, s.at, s.entry.head
-        simple = Signal()
-        in_record = Signal()
-        in_header = Signal()
-        missing = Signal(layouts.EXT_BITS)
-        no_window = Signal()
-        from_floor = Signal(32)
-        to_record_end = Signal(32)
-        seen_bytes = Signal(range(len(head.mask) + 1))
-        here = Signal(32)
-        m.d.comb += [
-            from_floor.eq(s.end - entry.floor),
-            to_record_end.eq(head.place - s.seq),
-            seen_bytes.eq(lead(head.mask)),
-            here.eq(s.seq + s.walk.cursor - s.frame.payload_offset),
-        ]
-
-        with m.State("compare"):
-            m.d.comb += s.slot.eq(entry.last)
-            m.d.sync += [
-                s.fast.eq(0),
-                missing.eq(s.slot_data.missing),
-                s.follows.eq(s.seq == entry.seen),
-                s.top.eq(from_on(s.seq, entry.seen)),
-                simple.eq(~entry.blind & (entry.chain_count == 0)),
-                in_record.eq(
-                    entry.has_last
-                    & ~entry.raw.bit_select(entry.last, 1)
-                    & (to_record_end != 0)
-                    & (to_record_end == s.slot_data.missing)
-                ),
-                in_header.eq((s.seq == (head.place + seen_bytes)[:32]) & s.room),
-                s.emit_counted.eq(1),
-                no_window.eq((from_floor == 0) | (from_floor >= REACH)),
-            ]
-            m.next = "decide"
-
-        with m.State("decide"):
-            m.d.sync += [s.walk.cursor.eq(s.frame.payload_offset), s.status.eq(Status.DECRYPTED)]
-            m.next = "slow"
-            with m.If(entry.conflict):
-                m.d.sync += s.status.eq(Status.CONFLICT)
-                m.next = "finish"
-            with m.Elif(no_window):
-                m.d.sync += s.status.eq(Status.RETRANSMISSION)
-                m.next = "finish"
-            with m.Elif(s.follows & simple & in_record):
-                m.d.sync += [
-                    at.number.eq(entry.number - 1),
-                    at.remaining.eq(missing),
-                    at.header_count.eq(s.header_size),
-                    at.header.eq(s.slot_data.header),
-                    s.emit_slot.eq(entry.last),
-                    s.fast.eq(1),
-                    *s.walk.foresee(s.frame.payload_offset, missing),
-                ]
-                m.next = "walk"
-            with m.Elif(s.follows & simple & in_header):
-                m.d.sync += [
-                    at.number.eq(entry.number),
-                    at.remaining.eq(0),
-                    at.header_count.eq(seen_bytes),
-                    at.header.eq(head.data),
-                    s.emit_slot.eq(s.free),
-                    s.fast.eq(1),
-                ]
-                m.next = "walk"
-
-        def done():
-            m.next = "finish"
-
-        def bad():
-            m.d.sync += s.status.eq(Status.BAD_HEADER)
-            m.next = "bad header"
-
-        s.walk.states(done=done, bad=bad)
-
-        with m.State("bad header"):
-            m.d.sync += [
-                s.fast.eq(0),
-                entry.blind.eq(1),
-                entry.seen.eq(s.end),
-                entry.tail_count.eq(0),
-                entry.raw.bit_select(s.emit_slot, 1).eq(0),
-                entry.live.bit_select(s.emit_slot, 1).eq(0),
-                entry.has_last.eq(0),
-                entry.last.eq(s.emit_slot),
-                entry.number.eq(at.number),
-                head.place.eq(here - at.header_count),
-                head.mask.eq((Const(1, len(head.mask) + 1) << at.header_count) - 1),
-                head.data.eq(at.header),
-            ]
-            m.next = "finish"

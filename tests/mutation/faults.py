@@ -193,7 +193,7 @@ FAULTS = [
         ),
     ),
     *_of(
-        "hw/track.py",
+        "hw/intake.py",
         "tests/hw/test_track.py tests/hw/test_loss_track.py",
         (
             "unmatched-frame-tracked",
@@ -202,8 +202,8 @@ FAULTS = [
         ),
     ),
     *_of(
-        "hw/track.py",
-        "tests/hw/test_track.py tests/hw/test_tx_track.py tests/hw/test_loss_track.py",
+        "hw/intake.py",
+        "tests/hw/test_track.py tests/hw/test_loss_track.py",
         ("state-read-before-it-is-written", "return self._there.eq(0)", "return self._there.eq(self._there)"),
     ),
     *_of(
@@ -222,9 +222,13 @@ FAULTS = [
             "self.checksum.ready.eq(1), store.eq(good)]",
             "self.checksum.ready.eq(1), store.eq(1)]",
         ),
+    ),
+    *_of(
+        "hw/loss_fast.py",
+        "tests/hw/test_loss_track.py",
         (
             "conflict-forgotten",
-            'm.d.sync += s.status.eq(Status.CONFLICT)\n                m.next = "finish"',
+            'm.d.sync += s.status.eq(Status.CONFLICT)\n            m.next = "finish"',
             'm.next = "slow"',
         ),
     ),
