@@ -4,7 +4,11 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.aes_round import RCON, ROUNDS, SBOX, Round, SplitRound, times
+from hw.aes_round import RCON, ROUNDS, GateRound, Round, SplitRound
+from hw.sbox import SBOX, times
+
+KINDS = {"rom": Round, "logic": GateRound, "bram": SplitRound}
+"""Rounds by `Config.sbox`."""
 
 
 class AesPipeline(wiring.Component):
@@ -48,7 +52,7 @@ class AesPipeline(wiring.Component):
 
     @staticmethod
     def delay_of(sbox: str) -> int:
-        return 1 + ROUNDS * (Round if sbox == "rom" else SplitRound).delay
+        return 1 + ROUNDS * KINDS[sbox].delay
 
     @staticmethod
     def model(key: bytes, block: bytes) -> bytes:
@@ -101,8 +105,7 @@ class AesPipeline(wiring.Component):
         m.d.sync += [keys.eq(Cat(low, Mux(self.aes256, high, low))), aes256.eq(self.aes256)]
 
         for stage in range(ROUNDS):
-            kind = Round if self._sbox == "rom" else SplitRound
-            m.submodules[f"round{stage}"] = unit = kind(stage, groups, width)
+            m.submodules[f"round{stage}"] = unit = KINDS[self._sbox](stage, groups, width)
             m.d.comb += [unit.i_rows[g][r].eq(rows[g][r]) for g in range(groups) for r in range(4)]
             m.d.comb += [unit.i_keys.eq(keys), unit.i_aes256.eq(aes256)]
             rows, keys, aes256 = unit.o_rows, unit.o_keys, unit.o_aes256

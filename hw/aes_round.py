@@ -4,30 +4,8 @@ from amaranth.hdl import Cat, Const, MemoryData, MemoryInstance, Module, Mux, Si
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.sbox import SBOX, substitute
 
-def times(a: int, b: int) -> int:
-    """Product in GF(2^8) modulo x^8 + x^4 + x^3 + x + 1 (FIPS 197, section 4.2)."""
-    z = 0
-    for bit in range(8):
-        if b >> bit & 1:
-            z ^= a
-        a = (a << 1) ^ (0x11B if a & 0x80 else 0)
-    return z
-
-
-def _sbox() -> list[int]:
-    """Inverse in GF(2^8), then the affine transformation (section 5.1.1)."""
-    table = []
-    for value in range(256):
-        inverse = next((c for c in range(256) if times(value, c) == 1), 0)
-        result = 0x63
-        for turn in range(5):
-            result ^= (inverse << turn | inverse >> (8 - turn)) & 0xFF
-        table.append(result)
-    return table
-
-
-SBOX = _sbox()
 RCON = [1 << k if k < 8 else (0x1B << (k - 8)) for k in range(10)]
 ROUNDS = 14
 SHORTCUT = 4
@@ -77,13 +55,16 @@ class Round(wiring.Component):
             "o_aes256": Out(1),
         })  # fmt: skip
 
+    def _sbox(self, m) -> Sbox | None:
+        sbox = Sbox()
+        m.submodules.sbox = sbox.memory
+        return sbox
+
     def _expand(self, m, sbox):
         """The next four words of the schedule."""
         stage = self._stage
         lower, upper = self.i_keys[:128], self.i_keys[128:]
-        substituted = Signal(32)
-        for k in range(4):
-            sbox.read(upper[96 + 8 * k : 104 + 8 * k], substituted[8 * k : 8 * k + 8])
+        substituted = self._substitute_word(m, sbox, upper[96:])
         rotated = Cat(substituted[8:], substituted[:8])
         rcon128 = RCON[max(stage - SHORTCUT + 1, 0)]
 
@@ -98,7 +79,14 @@ class Round(wiring.Component):
         words = base ^ left(base, 32) ^ left(base, 64) ^ left(base, 96) ^ Cat(step, step, step, step)
         return Mux(self.i_aes256, words, upper) if idle else words
 
-    def _substitute(self, sbox, g):
+    def _substitute_word(self, m, sbox, word):
+        """SubBytes of a word of the schedule."""
+        substituted = Signal(32)
+        for k in range(4):
+            sbox.read(word[8 * k : 8 * k + 8], substituted[8 * k : 8 * k + 8])
+        return substituted
+
+    def _substitute(self, m, sbox, g):
         """SubBytes and ShiftRows of a group's rows."""
         lanes, substituted = self._lanes, []
         for r in range(4):
@@ -132,12 +120,11 @@ class Round(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         stage, lanes = self._stage, self._lanes
-        sbox = Sbox()
-        m.submodules.sbox = sbox.memory
+        sbox = self._sbox(m)
 
         key = self.i_keys[128:]
         for g in range(self._groups):
-            substituted = self._substitute(sbox, g)
+            substituted = self._substitute(m, sbox, g)
             for r, value in enumerate(self._mix(m, g, substituted, key)):
                 if stage < SHORTCUT:
                     value = Mux(self.i_aes256, value, self.i_rows[g][r])
@@ -153,6 +140,24 @@ class Round(wiring.Component):
             ]
             m.d.comb += [self.o_keys.eq(keys), self.o_aes256.eq(aes256)]
         return m
+
+
+class GateRound(Round):
+    """The same in one cycle, with S-boxes as gates."""
+
+    def _sbox(self, m):
+        return None
+
+    def _substitute_word(self, m, sbox, word):
+        return substitute(m, word, "substituted")
+
+    def _substitute(self, m, sbox, g):
+        rows = []
+        for r in range(4):
+            row = substitute(m, self.i_rows[g][r], f"sub{g}_{r}")
+            lanes = [row[32 * lane : 32 * lane + 32] for lane in range(self._lanes)]
+            rows.append(Cat(Cat(lane[8 * r :], lane[: 8 * r]) for lane in lanes))
+        return rows
 
 
 class BlockSbox:
@@ -175,7 +180,7 @@ class SplitRound(Round):
     """The same in two cycles: S-box into a register, then what is left, whose register is the next stage's S-box.
 
     So nothing but the XORs of MixColumns and of the key stands between two registers, beside the S-box by itself.
-    The state's S-boxes are block RAM; the schedule's are LUTs, as an ECP5-85 has no block RAM left for them.
+    The state's S-boxes are block RAM; the schedule's are gates, as an ECP5-85 has no block RAM left for them.
     """
 
     delay = 2
@@ -194,7 +199,7 @@ class SplitRound(Round):
 
         key, aes256 = delayed(self.i_keys[128:], 2, "key"), delayed(self.i_aes256, 2, "aes256_")
         for g in range(self._groups):
-            substituted = [delayed(row, 1, f"row{g}_{r}_") for r, row in enumerate(self._substitute(sbox, g))]
+            substituted = [delayed(row, 1, f"row{g}_{r}_") for r, row in enumerate(self._substitute(m, sbox, g))]
             for r, value in enumerate(self._mix(m, g, substituted, key)):
                 if stage < SHORTCUT:
                     value = Mux(aes256, value, delayed(self.i_rows[g][r], 2, f"kept{g}_{r}_"))
@@ -208,12 +213,7 @@ class SplitRound(Round):
         """The next four words of the schedule: all but the S-box is summed up beforehand."""
         stage = self._stage
         lower, upper = self.i_keys[:128], self.i_keys[128:]
-        sbox = Sbox()
-        m.submodules.schedule_sbox = sbox.memory
-        word, looked_up = delayed(upper[96:], 1, "word"), Signal(32)
-        for k in range(4):
-            sbox.read(word[8 * k : 8 * k + 8], looked_up[8 * k : 8 * k + 8])
-        substituted = delayed(looked_up, 1, "substituted")
+        substituted = substitute(m, delayed(upper[96:], 1, "word"), "substituted", late=True)
         rotated = Cat(substituted[8:], substituted[:8])
         rcon128, rcon256 = RCON[max(stage - SHORTCUT + 1, 0)], RCON[stage // 2]
 

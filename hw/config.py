@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from model.contract import MAX_FRAME, RxPolicy
 
-SBOXES = ("rom", "bram")
+SBOXES = ("rom", "logic", "bram")
 
 
 @dataclass(frozen=True)
@@ -18,8 +18,8 @@ class Config:
     connections : int
         Connections of the table, a power of two, 8 to 4096.
     sbox : str
-        "rom": S-boxes as combinational-read ROM (LUTs; fastest to simulate), an AES round a cycle. "bram": in block
-        RAM, a round in two cycles.
+        "rom": S-boxes as combinational-read ROM (LUTs; fastest to simulate), an AES round a cycle. "logic": as gates,
+        the same cycles. "bram": those of the data in block RAM, a round in two cycles.
     rx_policy : RxPolicy
         How the receive device goes on behind a gap; shapes nothing of the transmit device.
     """

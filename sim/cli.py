@@ -384,8 +384,9 @@ def _add_sbox(parser: argparse.ArgumentParser, default: str | None = Config.sbox
         "--sbox",
         choices=SBOXES,
         default=default,
-        help="S-boxes as ROM read at once, in LUTs (rom; an AES round a cycle, fastest to simulate) or with a "
-        f"registered read in block RAM (bram; a round in two cycles); default {default or 'the preset'}",
+        help="S-boxes as ROM read at once, in LUTs (rom; an AES round a cycle, fastest to simulate), as gates (logic; "
+        "fewer LUTs of four inputs) or those of the data with a registered read in block RAM (bram; a round in two "
+        f"cycles); default {default or 'the preset'}",
     )
 
 

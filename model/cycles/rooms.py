@@ -145,7 +145,7 @@ def rooms_of(direction: Direction | str, width: int, sbox: str = "rom") -> Rooms
     """The table for a direction, a width of 16, 32 or 64 bytes a beat, and S-boxes (`hw.config`)."""
     direction = Direction(direction)
     tree = {16: 2, 32: 3, 64: 3}[width]  # layers of the checksum's adders
-    keystream = 3 + 14 * {"rom": 1, "bram": 2}[sbox]
+    keystream = 3 + 14 * {"rom": 1, "logic": 1, "bram": 2}[sbox]
     hash_ = 4 if width == 16 else 8
     if direction is Direction.RX:
         return Rooms(direction, width, checksum=6 + tree, hash=hash_, keystream=keystream)
