@@ -7,7 +7,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from hw import layouts
 from hw.aes import AesPipeline
-from hw.config import SBOXES, Config
+from hw.config import Config
 from hw.keystream import Keystream, depth_of
 from tests.hw.testbench import run_streams
 
