@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from model.cycles.context import PARTS, Uses
 from model.cycles.costs import NEVER, Costs, costs_of
 from model.cycles.packets import NO_PAUSE, Array, Packets
 from model.cycles.rooms import INSIDE, WAYS, Direction, Rooms
@@ -34,9 +35,13 @@ KEPT = (
     "overlaid",
     "patched",
     "gone",
+    "memory",
 )
 """Times of the packet before that the next one's depend on."""
-ROOMS = ("buffer", "lookup", "track", "align", "ghash", "verdict", "keystream", "release")
+LATEST = ("released", "begun_out")
+LATEST_CONTEXTS = ("fetched", "ended", "turned")
+"""Times of the last INSIDE packets; the second ones with a context cache."""
+ROOMS = ("buffer", "lookup", "context", "track", "align", "ghash", "verdict", "keystream", "release")
 
 
 @dataclass
@@ -49,8 +54,8 @@ class Timing:
         Cycle in which its first and last beat enter and leave.
     stalls : dict of str to Array
         Cycles it waited because the room was busy with those before it: `buffer` (full, or too many frames inside),
-        `lookup`, `track`, `align`, `ghash` (no placing power yet), `verdict`, `keystream` (its overlay comes late),
-        `release` (the bus).
+        `lookup`, `context` (not in the cache), `track`, `align`, `ghash` (no placing power yet), `verdict`,
+        `keystream` (its overlay comes late), `release` (the bus).
     """
 
     first_in: Array
@@ -67,10 +72,10 @@ class Timing:
         return int(self.last_out[-1] - self.first_in[0] + 1) if len(self.last_out) else 0
 
 
-def simulate(packets: Packets, rooms: Rooms) -> Timing:
-    """Run the packets through the rooms."""
+def simulate(packets: Packets, rooms: Rooms, uses: Uses | None = None) -> Timing:
+    """Run the packets through the rooms. `uses` of a context cache, if not all state is in the device."""
     costs = costs_of(packets, rooms)
-    chain = _Chain(packets, costs, rooms)
+    chain = _Chain(packets, costs, rooms, uses)
     return chain.run()
 
 
@@ -79,8 +84,9 @@ State = dict[str, npt.NDArray[np.int64]]
 
 
 class _Chain:
-    def __init__(self, packets: Packets, costs: Costs, rooms: Rooms):
-        self.packets, self.costs, self.rooms = packets, costs, rooms
+    def __init__(self, packets: Packets, costs: Costs, rooms: Rooms, uses: Uses | None = None):
+        self.packets, self.costs, self.rooms, self.uses = packets, costs, rooms, uses
+        self.latest = LATEST + (LATEST_CONTEXTS if uses else ())
         count = len(packets)
         self.stretches = max(1, min(STRETCHES, count // STRETCH))
         self.steps = -(-count // self.stretches) if count else 0
@@ -88,6 +94,7 @@ class _Chain:
         self.timed = bool(np.any(packets.arrival > 0))
         self.chained = bool(np.any(costs.chained))
         self.slow = bool(np.any(packets.slow > 0))
+        self.waiting = uses.cache.waiting if uses else 0
         self.holds = self._holds()
 
     def _by_step(self, values: Array, rest: int) -> Array:
@@ -117,7 +124,7 @@ class _Chain:
     def empty(self) -> State:
         state: State = {name: np.full(self.stretches, NEVER, np.int64) for name in KEPT}
         state["last_in"] = np.full(self.stretches, -1, np.int64)
-        return state | {name: np.full((INSIDE, self.stretches), NEVER, np.int64) for name in ("released", "begun_out")}
+        return state | {name: np.full((INSIDE, self.stretches), NEVER, np.int64) for name in self.latest}
 
     def run(self) -> Timing:
         count = len(self.packets)
@@ -149,6 +156,13 @@ class _Chain:
         self.gap = self._by_step(p.gap + 1, 1) if np.any(p.gap) else None
         self.lag = self._by_step(self.holds[0], 0) if self.holds else None
         self.beat = self._by_step(self.holds[1], NEVER) if self.holds else None
+        if self.uses:
+            u, cache = self.uses, self.uses.cache
+            self.miss = self._by_step(u.miss.astype(np.int64), 0) > 0
+            self.fill = self._by_step(np.where(u.miss, cache.parts(cache.read), 0), 0)
+            self.back = self._by_step(np.where(u.evicts, cache.parts(cache.written), 0), 0)
+            self.victim = self._by_step(u.victim, 0)
+            self.free = self._by_step(np.where(u.free < INSIDE, u.free, 0), 0)
 
     def _states(self) -> State:
         """What each stretch finds: first its shape, from an empty device, then how far a stretch moves it on."""
@@ -186,14 +200,17 @@ class _Chain:
         r, steps, n = self.rooms, self.steps, self.stretches
         rows = self.rows
         transmit = r.direction is Direction.TX
-        names = ("a", "l", "h", "g", "c", "o", "w", "f", "k", "d", "p", "v", "q", "r", "x")
+        names = ("a", "l", "h", "g", "c", "o", "w", "f", "k", "d", "p", "v", "q", "r", "x", "m")
         t = {name: np.empty((steps, n), np.int64) for name in names}
         released = np.empty((steps + INSIDE, n), np.int64)
         begun_out = np.empty((steps + INSIDE, n), np.int64)
         released[:INSIDE], begun_out[:INSIDE] = state["released"], state["begun_out"]
         flat = begun_out.reshape(-1)
+        before = {name: np.empty((steps + INSIDE, n), np.int64) for name in LATEST_CONTEXTS} if self.uses else {}
+        for name, values in before.items():
+            values[:INSIDE] = state[name]
         columns = np.arange(n)
-        last, g, c, o, taken2, taken, f, d, v, p, q, y, x = (state[name] for name in KEPT)
+        last, g, c, o, taken2, taken, f, d, v, p, q, y, x, bus = (state[name] for name in KEPT)
         take, most, add = np.take, np.maximum, np.add
         one = np.empty(n, np.int64)
         for s in range(steps):
@@ -217,15 +234,24 @@ class _Chain:
                 most(g, c, out=g)
                 c = most(g + rows["read"][s], o, out=t["c"][s])
                 o = add(c, rows["find"][s], out=t["o"][s])
-                most(o, taken2 + 1, out=o)
+                if not before:
+                    most(o, taken2 + 1, out=o)
+                elif self.waiting < INSIDE:
+                    most(o, before["turned"][s + INSIDE - self.waiting] + 1, out=o)
                 here = o + rows["there"][s]
             else:
                 here = h + rows["there"][s]
+            if before:
+                fetched, bus = self._fetched(s, o if r.lookup else h, before, bus, columns)
+                before["fetched"][s + INSIDE] = t["m"][s] = fetched
+                most(here, fetched, out=here)
             # a packet that comes too late to go on from the one before is begun like any other
             w = most(here, f + rows["start"][s], out=t["w"][s])
             if self.chained:
                 w[:] = np.where(rows["chained"][s] > 0, np.where(f >= here, f + r.follows, most(here, f)), w)
             taken2, taken = taken, most(w, f)
+            if before:
+                before["turned"][s + INSIDE] = taken
             # tracker and aligner
             f = add(w, rows["track"][s], out=t["f"][s])
             most(f, add(last, rows["track_last"][s], out=one), out=f)
@@ -238,6 +264,8 @@ class _Chain:
             behind = d
             d = most(f + r.plan, k + 1, out=t["d"][s])
             most(d, add(behind, 1, out=one), out=d)
+            if before:
+                before["ended"][s + INSIDE] = f
             # keystream's way into the frame's grid; transmit: encryption waits for it, and GHASH for that
             earlier = q
             q = add(q, rows["overlay"][s], out=t["q"][s])
@@ -274,11 +302,21 @@ class _Chain:
             x = add(gone, r.out, out=t["x"][s])
         self.times = t | {"R": released[INSIDE:]}
         self.released_before = released[INSIDE - 1 : -1]
-        values = dict(zip(KEPT, (last, g, c, o, taken2, taken, f, d, v, p, q, y, x), strict=True))
+        values = dict(zip(KEPT, (last, g, c, o, taken2, taken, f, d, v, p, q, y, x, bus), strict=True))
         end = {name: _ever(value) for name, value in values.items()}
         end["released"] = _ever(released[steps:])
         end["begun_out"] = _ever(begun_out[steps:])
-        return end
+        return end | {name: _ever(values[steps:]) for name, values in before.items()}
+
+    def _fetched(self, s: int, found: Array, before: State, bus: Array, columns: Array) -> tuple[Array, Array]:
+        """When the contexts of step `s` are there, NEVER: all the time; and from when the memory is free, in parts."""
+        assert self.uses
+        miss, asked = self.miss[s], found
+        for lag, times in ((self.free[s], before["fetched"]), (self.victim[s], before["ended"])):
+            asked = np.where(lag > 0, np.maximum(asked, times[s + INSIDE - lag, columns]), asked)
+        through = np.maximum(bus, asked * PARTS) + self.fill[s]
+        there = -(-through // PARTS) + self.uses.cache.latency
+        return np.where(miss, there, NEVER), np.where(miss, through + self.back[s], bus)
 
     def _timing(self, doubt: int = 0) -> Timing:
         t, r, rows = self.times, self.rooms, self.rows
@@ -296,10 +334,18 @@ class _Chain:
             compared = t["c"] - t["g"] - rows["read"]
             waited += compared
             stalls["lookup"] = np.where(in_front > 0, 0, waited)
-            stalls["track"] = waited - stalls["lookup"] + held + np.maximum(t["w"] - t["o"] - rows["there"], 0)
+            stalls["track"] = waited - stalls["lookup"] + held
+            here = t["o"] + rows["there"]
         else:
             stalls["lookup"] = np.zeros_like(wanted)
-            stalls["track"] = np.maximum(t["w"] - t["h"] - rows["there"], 0)
+            stalls["track"] = np.zeros_like(wanted)
+            here = t["h"] + rows["there"]
+        stalls["context"] = np.zeros_like(wanted)
+        if self.uses:  # what it waits for its context when the tracker could have begun
+            ended = np.concatenate((np.full((1, self.stretches), NEVER), t["f"][:-1]))
+            ended[0, 1:] = t["f"][-1, :-1]
+            stalls["context"] = np.clip(t["m"] - np.maximum(here, ended), 0, None)
+        stalls["track"] += np.maximum(t["w"] - here - stalls["context"], 0)
         free = np.maximum(
             np.maximum(t["w"] + rows["free"], t["l"] + rows["track_last"]), t["h"] + rows["track_headers"]
         )
@@ -334,7 +380,7 @@ class _Chain:
 
 def _unit(name: str) -> int:
     """What a cycle counts in that time."""
-    return WAYS if name == "placed" else 1
+    return {"placed": WAYS, "memory": PARTS}.get(name, 1)
 
 
 def _ever(values: Array) -> Array:
