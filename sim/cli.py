@@ -5,6 +5,7 @@ import contextlib
 import json
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from sim.errors import InputError
 from sim.secrets import KeyLog
 
 EQUAL, DIFFERENT, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+MOST_CONNECTIONS = 1 << 24
+"""That `bench cache` has memory for."""
 
 SIM_DESCRIPTION = """\
 Receive and send a packet capture in a simulated TLS-offload NIC.
@@ -56,6 +59,9 @@ examples:
   ktls-nic bench loss --seeds 10 --tls both --keep sessions/ --report out/
   ktls-nic bench loss --points 0,2,5 --seeds 1
   ktls-nic bench loss --captures sessions/ --json -
+  ktls-nic bench cache --svg cache.svg                      1 to 1,048,576 connections, 4 K to 64 K entries
+  ktls-nic bench cache --memory hbm2 --segment 256 --zipf 0.8 --json -
+  ktls-nic bench cache --link 100 --clock 250 --connections 100000 --entries 1024,4096 --rx-policy published
 """
 
 
@@ -244,11 +250,12 @@ def build_parser() -> argparse.ArgumentParser:
     )
     bench.add_argument(
         "what",
-        choices=("rx", "tx", "duplex", "model", "sim", "loss"),
+        choices=("rx", "tx", "duplex", "model", "sim", "loss", "cache"),
         help="rx, tx: rates, latency and installs of a direction; duplex: rates of each while both run, beside those "
         "alone; model: the cycle model beside the RTL, on a grid of traffic and on captures (the bundled ones, or "
         "--captures); sim: speed of both engines; loss: what stays offloaded under loss and reordering, for each "
-        "receive policy, on TLS sessions recorded for it",
+        "receive policy, on TLS sessions recorded for it; cache: rate, hit rate and memory traffic of a cache of "
+        "connections' contexts over an external memory, by the cycle model",
     )
     bench.add_argument("--engine", choices=("auto", "compiled", "pysim"), default="auto")
     bench.add_argument(
@@ -256,13 +263,14 @@ def build_parser() -> argparse.ArgumentParser:
         type=int,
         choices=(16, 32, 64),
         action="append",
-        help="bytes a beat; may be given more than once (default: 16 and 64)",
+        help="bytes a beat; may be given more than once (default: 16 and 64; cache takes one, by default 64)",
     )
     _add_sbox(bench)
     _add_policy(bench)
     bench.add_argument("--seed", metavar="N", type=int, default=1, help="of the traffic (default 1)")
     bench.add_argument("--json", metavar="FILE", help="write the rows as JSON, '-' for standard output")
     _add_loss(bench)
+    _add_cache(bench)
     bench.set_defaults(run=run_bench)
     return parser
 
@@ -343,6 +351,99 @@ def _add_loss(bench: argparse.ArgumentParser) -> None:
         help="measure nothing; write the kernel document's two figures of reordering, as they come out with policies "
         "kernel and full: DIR/reorder-good.svg, DIR/reorder-bad.svg",
     )
+
+
+def _add_cache(bench: argparse.ArgumentParser) -> None:
+    cache = bench.add_argument_group(
+        "bench cache",
+        "What if a receive device had more connections than fit on the chip? Their contexts (state, keys, powers of H) "
+        "lie in an external memory, those last used in a cache; a packet whose context is not there waits for it. The "
+        "cycle model is given a full link of packets whose connections are drawn by Zipf's law, and says what rate "
+        "is left, how many packets hit, and what goes over the memory's bus. Nothing of it is RTL (docs/scale.md). "
+        "--rx-policy says how large a context is; --seed draws the traffic.",
+    )
+    cache.add_argument(
+        "--connections", metavar="N,N,...", type=_naturals, help="default: powers of four from 1 to 1048576"
+    )
+    cache.add_argument(
+        "--entries", metavar="N,N,...", type=_naturals, help="of the cache; default 4096,8192,16384,32768,65536"
+    )
+    cache.add_argument("--ways", metavar="N", type=_natural, default=8, help="lines of a set of the cache (default 8)")
+    cache.add_argument("--misses", metavar="N", type=_natural, default=16, help="in flight at most (default 16)")
+    cache.add_argument("--link", metavar="GBPS", type=_positive, default=400.0, help="rate of arrival (default 400)")
+    cache.add_argument(
+        "--clock",
+        metavar="MHZ",
+        type=_positive,
+        help="default: what carries 1.024 of the link, 800 for 400 Gb/s at 64 bytes a beat; faster than an FPGA: it "
+        "stands for a wider datapath",
+    )
+    cache.add_argument(
+        "--segment", metavar="BYTES", type=_natural, default=1448, help="payload of a packet (default 1448)"
+    )
+    cache.add_argument(
+        "--record", metavar="BYTES", type=_natural, default=16384, help="plaintext of a record (default 16384)"
+    )
+    cache.add_argument(
+        "--zipf",
+        metavar="S",
+        type=_exponent,
+        default=1.0,
+        help="exponent: the k-th busiest connection has a share like 1/k^S; 0: all alike (default 1)",
+    )
+    cache.add_argument(
+        "--train",
+        metavar="N",
+        type=_natural,
+        default=1,
+        help="packets of a connection that follow one another (default 1)",
+    )
+    cache.add_argument(
+        "--memory",
+        choices=("ddr4", "hbm2"),
+        default="ddr4",
+        help="ddr4: two channels, 38.4 GB/s, 120 ns (default); hbm2: two stacks, 460 GB/s, 160 ns; at most 80 percent "
+        "of either bandwidth is used",
+    )
+    cache.add_argument("--latency", metavar="NS", type=_exponent, help="of the memory, instead")
+    cache.add_argument("--bandwidth", metavar="GBYTES", type=_positive, help="peak of the memory in GB/s, instead")
+    cache.add_argument(
+        "--state",
+        metavar="BYTES",
+        type=_natural,
+        help="of a connection that packets change, written back with each victim, instead of the policy's",
+    )
+    cache.add_argument(
+        "--packets", metavar="N", type=_natural, default=100_000, help="simulated for each figure (default 100000)"
+    )
+    cache.add_argument("--svg", metavar="FILE", type=Path, help="draw rate, hits and memory traffic as lines")
+
+
+def _naturals(text: str) -> tuple[int, ...]:
+    return tuple(sorted({_natural(n) for n in text.split(",")}))
+
+
+_naturals.__name__ = "list of numbers (1 or more)"
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise ValueError
+    return value
+
+
+_positive.__name__ = "number (above 0)"
+
+
+def _exponent(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise ValueError
+    return value
+
+
+_exponent.__name__ = "number (0 or more)"
 
 
 def _points(text: str) -> tuple[float, ...]:
@@ -697,7 +798,87 @@ def run_model(args: argparse.Namespace) -> int:
     return EQUAL if float(said["worst"]) <= TARGET else DIFFERENT
 
 
+def run_cache(args: argparse.Namespace) -> int:
+    from sim.bench_cache import CONNECTIONS, ENTRIES, bench_cache
+    from sim.cache_chart import cache_chart
+    from sim.console import progress_bars, show_cached
+
+    console = Console(stderr=args.json == "-")
+    errors = Console(stderr=True)
+    settings = _cache_settings(args)
+    for path in (args.svg, Path(args.json) if args.json not in (None, "-") else None):
+        _check_writable(path)
+    connections, entries = args.connections or CONNECTIONS, args.entries or ENTRIES
+    if connections[-1] > MOST_CONNECTIONS:
+        raise InputError(f"--connections: {connections[-1]:,} are more than the {MOST_CONNECTIONS:,} there may be")
+    for each in entries:
+        if each > MOST_CONNECTIONS:
+            raise InputError(f"--entries: {each:,} are more than the {MOST_CONNECTIONS:,} there may be")
+        if each % args.ways:
+            raise InputError(f"--entries: {each:,} is no multiple of the {args.ways} ways of a set (--ways)")
+    with progress_bars(console) as progress:
+        rows = bench_cache(settings, connections, entries, progress)
+    show_cached(rows, settings, console)
+    if args.svg:
+        title = (
+            f"{settings.link:g} Gb/s, segments of {settings.segment:,} bytes, Zipf exponent {settings.exponent:g}; "
+            f"{args.memory}, {settings.memory.latency:g} ns, at most {settings.reach:.0f} Gb/s; "
+            f"contexts of {settings.read:,} bytes"
+        )
+        try:
+            args.svg.write_text(cache_chart(rows, title), encoding="utf-8")
+        except OSError as e:
+            raise InputError(f"{args.svg}: {e.strerror or e}") from None
+        errors.print(f"chart: {args.svg}", markup=False, highlight=False, soft_wrap=True)
+    if args.json:
+        about = dict(vars(settings)) | {"memory": {"name": args.memory, **vars(settings.memory)}, "read": settings.read}
+        about |= {"rx_policy": args.rx_policy, "reach": settings.reach}
+        _write_json(about | {"rows": [row.json() for row in rows]}, args.json)
+    return EQUAL
+
+
+def _cache_settings(args: argparse.Namespace) -> Any:
+    from model.cycles.context import MEMORIES, STATE_BYTES
+    from sim.bench_cache import Settings, clock_for
+
+    if len(args.width or ()) > 1:
+        raise InputError("--width: bench cache takes one")
+    width = args.width[0] if args.width else 64
+    for name, value, least, most in (
+        ("segment", args.segment, 1, 9000),
+        ("record", args.record, 1, 16384),
+        ("packets", args.packets, 1000, 10_000_000),
+        ("seed", args.seed, 0, 2**63),
+    ):
+        if not least <= value <= most:
+            raise InputError(f"--{name}: {value:,} is not from {least:,} to {most:,}")
+    memory = MEMORIES[args.memory]
+    memory = replace(
+        memory,
+        latency=memory.latency if args.latency is None else args.latency,
+        bandwidth=args.bandwidth or memory.bandwidth,
+    )
+    return Settings(
+        memory=memory,
+        link=args.link,
+        clock=args.clock or clock_for(args.link, width),
+        width=width,
+        segment=args.segment,
+        record=args.record,
+        exponent=args.zipf,
+        train=args.train,
+        state=args.state or STATE_BYTES[args.rx_policy],
+        ways=args.ways,
+        misses=args.misses,
+        sbox=args.sbox,
+        packets=args.packets,
+        seed=args.seed,
+    )
+
+
 def run_bench(args: argparse.Namespace) -> int:
+    if args.what == "cache":
+        return run_cache(args)
     if args.what == "loss":
         return run_loss(args)
     if args.what == "model":

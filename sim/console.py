@@ -10,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 from sim.bench import Row
+from sim.bench_cache import Cached, Settings
 from sim.bench_loss import POLICIES, Mean, Measured
 from sim.bench_model import Compared
 from sim.run import Outcome
@@ -153,6 +154,36 @@ def show_compared(rows: list[Compared], said: dict[str, float | str], console: C
         highlight=False,
         soft_wrap=True,
     )
+
+
+def show_cached(rows: list[Cached], settings: Settings, console: Console) -> None:
+    """Rate, hit rate and memory traffic, a line for each number of connections, a column for each cache."""
+    entries = list(dict.fromkeys(row.entries for row in rows))
+    grid = {(row.connections, row.entries): row for row in rows}
+    connections = list(dict.fromkeys(row.connections for row in rows))
+    for title, cell in (
+        ("rate, Gb/s of payload, and % of that without a cache", lambda row: f"{row.rate:.1f} {100 * row.share:5.1f}"),
+        ("hits, % of packets", lambda row: f"{100 * row.hit_rate:.1f}"),
+        ("memory traffic, Gb/s", lambda row: f"{row.traffic:.1f}"),
+    ):
+        table = Table(box=None, pad_edge=False, header_style="bold", title=title, title_justify="left")
+        table.add_column("connections", justify="right")
+        for each in entries:
+            table.add_column(f"{each:,}\nentries", justify="right", min_width=11)
+        for many in connections:
+            table.add_row(f"{many:,}", *(cell(grid[many, each]) for each in entries))
+        console.print(table, "")
+    memory = settings.memory
+    console.print(
+        f"{settings.link:g} Gb/s of frames with {settings.segment:,} bytes, clock {settings.clock:g} MHz, "
+        f"{settings.width} bytes a beat, Zipf exponent {settings.exponent:g}, {settings.packets:,} packets; a miss "
+        f"reads {settings.read:,} bytes and writes back {settings.state:,}; memory {memory.latency:g} ns, at most "
+        f"{settings.reach:.1f} Gb/s; seed {settings.seed}",
+        highlight=False,
+    )
+    unsure = max(row.doubt for row in rows)
+    if unsure:
+        console.print(f"[yellow]note:[/] the model is unsure by up to {unsure:,} cycles", highlight=False)
 
 
 def show_loss(measured: list[Measured], means: list[Mean], console: Console) -> None:
