@@ -87,13 +87,19 @@ def rate(result: BatchResult | TxBatchResult, payload: Sequence[int], skip: int)
     return sum(payload[skip + 1 :]) / cycles
 
 
+def steady_rate(last_out: Any, segment: int) -> float:
+    """Payload bytes a cycle, from the cycles in which frames of `segment` bytes had left; behind the first 40 or so."""
+    skip = min(40, len(last_out) // 4)
+    return segment * (len(last_out) - skip - 1) / int(last_out[-1] - last_out[skip])
+
+
 def all_decrypted(result: BatchResult) -> None:
     wrong = [d.descriptor.status for d in result.deliveries if d.descriptor.status is not Status.DECRYPTED]
     assert not wrong, f"{len(wrong)} of {len(result.deliveries)} frames were not decrypted, the first {wrong[0].name}"
 
 
-def _measure(engine: Engine, streams: Sequence[Stream], record: int, segment: int, count: int) -> float:
-    """Rate of `count` frames over the streams in turn. Every frame must come back decrypted."""
+def _run(engine: Engine, streams: Sequence[Stream], record: int, segment: int, count: int) -> BatchResult:
+    """`count` frames over the streams in turn. Every frame must come back decrypted."""
     engine.reset()
     adds: list[Event] = [s.add() for s in streams]
     for response in engine.run(adds).responses:
@@ -102,7 +108,7 @@ def _measure(engine: Engine, streams: Sequence[Stream], record: int, segment: in
     frames: list[Event] = list(interleaved([segments_of(s, record, segment, each) for s in streams]))
     result = engine.run(frames)
     all_decrypted(result)
-    return rate(result, [segment] * len(frames), min(40, len(frames) // 4))
+    return result
 
 
 def _latency(engine: Engine, seed: int, segment: int, record: int) -> int:
@@ -119,7 +125,7 @@ def _latency(engine: Engine, seed: int, segment: int, record: int) -> int:
     return worst
 
 
-def _install(engine: Engine | TxEngine, seed: int) -> int:
+def install(engine: Engine | TxEngine, seed: int) -> int:
     """Cycles from one answer to the next, of ADDs each offered behind the answer before: command to live. The worst of
     16."""
     engine.reset()
@@ -172,7 +178,7 @@ def _rx_installs(engine: Engine, seed: int, alone: float) -> Installs:
     return Installs.of(result, 1448, alone)
 
 
-def _not_offloaded(engine: Engine, seed: int) -> dict[int, float]:
+def not_offloaded(engine: Engine, seed: int) -> dict[int, float]:
     """Rates of frames of no connection, by segment size."""
     engine.reset()
     engine.run([connection(1, seed).add()])
@@ -183,7 +189,7 @@ def _not_offloaded(engine: Engine, seed: int) -> dict[int, float]:
     return rates
 
 
-def _mixed(engine: Engine, seed: int, record: int) -> tuple[float, int]:
+def mixed(engine: Engine, seed: int, record: int) -> tuple[float, int]:
     """Frames of 1448 bytes, one of no connection and one of tiny records in turn: rate, and the worst latency of those
     that are of no connection, beyond their beats."""
     engine.reset()
@@ -209,7 +215,7 @@ class Direction:
 
     name: str
     make: Callable[..., Any]
-    measure: Callable[[Any, Sequence[Stream], int, int, int], float]
+    run: Callable[[Any, Sequence[Stream], int, int, int], BatchResult | TxBatchResult]
     latency: Callable[[Any, int, int, int], int]
     latency_target: float | None
     installs: Callable[[Any, int, float], Installs] | None = None
@@ -243,7 +249,7 @@ GRID = (
 )
 
 
-def _rate_target(width: int, traffic: Traffic) -> float | None:
+def rate_target(width: int, traffic: Traffic) -> float | None:
     if traffic.name.startswith("segment_"):
         return SEGMENT_TARGETS.get(width, {}).get(traffic.segment)
     if traffic.name.startswith("records_"):
@@ -268,8 +274,9 @@ def _bench(
             full = 0.0
             for k, t in enumerate(GRID):
                 tell(f"W={width}: {t.label}", (w + k / len(GRID)) / len(widths))
-                value = direction.measure(device, t.streams(seed), t.record, t.segment, t.frames)
-                target = _rate_target(width, t)
+                result = direction.run(device, t.streams(seed), t.record, t.segment, t.frames)
+                value = steady_rate(result.last_out, t.segment)
+                target = rate_target(width, t)
                 if t.name.startswith("segment_"):
                     rows.append(Row(f"{prefix}/{t.name}", round(value, 2), "payload B/cycle", target))
                     full = value if t.segment == 1448 else full
@@ -284,7 +291,7 @@ def _bench(
                 beyond = direction.latency(device, seed, segment, 16384)
                 target = direction.latency_target
                 rows.append(Row(f"{prefix}/latency_{segment}", beyond, "cycles beyond beats", target))
-            rows.append(Row(f"{prefix}/install", _install(device, seed), "cycles", INSTALL_TARGET))
+            rows.append(Row(f"{prefix}/install", install(device, seed), "cycles", INSTALL_TARGET))
             if direction.installs:
                 tell(f"W={width}: installs", (w + 1) / len(widths))
                 rows += direction.installs(device, seed, full).rows(prefix)
@@ -296,14 +303,17 @@ def _overload_rows(device: Engine, seed: int, prefix: str, full: float) -> list[
     """Frames of no connection alone, and between those of tiny records."""
     rows: list[Row] = []
     width = device.config.width
-    for segment, value in _not_offloaded(device, seed).items():
+    for segment, value in not_offloaded(device, seed).items():
         bus = segment / -(-(segment + 66) // width)
         rows.append(Row(f"{prefix}/not_offloaded_{segment}", round(value, 2), "payload B/cycle", round(bus, 2)))
     for name, record in {"64B": 64, "16B": 16}.items():
-        value, worst = _mixed(device, seed, record)
+        value, worst = mixed(device, seed, record)
         rows.append(Row(f"{prefix}/mixed_{name}", round(value / full, 3), "of segment_1448", 1.0))
         rows.append(Row(f"{prefix}/mixed_{name}_latency", worst, "cycles beyond beats", LATENCY_TARGET))
     return rows
+
+
+RECEIVE = Direction("rx", make_engine, _run, _latency, LATENCY_TARGET, _rx_installs)
 
 
 def bench_rx(
@@ -314,8 +324,7 @@ def bench_rx(
     shape: Config = DEFAULT,
 ) -> list[Row]:
     """Every receive figure for each width."""
-    receive = Direction("rx", make_engine, _measure, _latency, LATENCY_TARGET, _rx_installs)
-    return _bench(receive, widths, engine, seed, progress, shape)
+    return _bench(RECEIVE, widths, engine, seed, progress, shape)
 
 
 # --- transmit --------------------------------------------------------------------------------------
@@ -365,12 +374,12 @@ def as_software(result: TxBatchResult, wire: Sequence[bytes]) -> None:
     assert not wrong, f"{wrong} of {len(left)} frames are not what software would have sent"
 
 
-def _tx_measure(engine: TxEngine, streams: Sequence[Stream], record: int, segment: int, count: int) -> float:
-    """Rate of `count` frames over the streams in turn. What leaves must be what software would have sent."""
+def _tx_run(engine: TxEngine, streams: Sequence[Stream], record: int, segment: int, count: int) -> TxBatchResult:
+    """`count` frames over the streams in turn. What leaves must be what software would have sent."""
     events, wire = tx_traffic(streams, tx_add(engine, streams), record, segment, count)
     result = engine.run(events)
     as_software(result, wire)
-    return rate(result, [segment] * len(events), min(40, len(events) // 4))
+    return result
 
 
 def _tx_cut(engine: TxEngine, stream: Stream, record: int, segment: int) -> float:
@@ -399,6 +408,9 @@ def _tx_latency(engine: TxEngine, seed: int, segment: int, record: int) -> int:
     return worst
 
 
+TRANSMIT = Direction("tx", make_tx_engine, _tx_run, _tx_latency, None, cut=_tx_cut)
+
+
 def bench_tx(
     widths: Sequence[int] = (16, 64),
     engine: str = "compiled",
@@ -407,8 +419,7 @@ def bench_tx(
     shape: Config = DEFAULT,
 ) -> list[Row]:
     """Every transmit figure for each width."""
-    transmit = Direction("tx", make_tx_engine, _tx_measure, _tx_latency, None, cut=_tx_cut)
-    return _bench(transmit, widths, engine, seed, progress, shape)
+    return _bench(TRANSMIT, widths, engine, seed, progress, shape)
 
 
 def bench_simulation(

@@ -47,7 +47,7 @@ def _legend() -> Iterable[str]:
         yield f'<text class="left" x="{x + 30}" y="22">{policy.value}</text>'
         x += 120
     yield (
-        _diamond(x + 8, 18) + f'<text class="left" x="{x + 20}" y="22">ConnectX-6 Dx, as published (ASPLOS 2021)</text>'
+        diamond(x + 8, 18) + f'<text class="left" x="{x + 20}" y="22">ConnectX-6 Dx, as published (ASPLOS 2021)</text>'
     )
 
 
@@ -74,7 +74,7 @@ def _panel(means: list[Mean], impairment: str, column: int, x0: float, y0: float
     for point in PUBLISHED:
         if point.impairment == impairment and point.percent <= highest:
             px, py = x(point.percent), y(point.offloaded)
-            yield _diamond(px, py, f"ConnectX-6 Dx at {point.percent:g} %: {point.said}")
+            yield diamond(px, py, f"ConnectX-6 Dx at {point.percent:g} %: {point.said}")
             yield f'<text class="device" x="{px + 9:.1f}" y="{py - 5:.1f}">{escape(point.said)}</text>'
 
 
@@ -89,6 +89,6 @@ def _line(means: list[Mean], policy: RxPolicy, column: int, x: Scale, y: Scale) 
         yield f'<path class="line {policy.value}" d="M{path}"/>'
 
 
-def _diamond(x: float, y: float, title: str = "") -> str:
+def diamond(x: float, y: float, title: str = "") -> str:
     inside = f"<title>{escape(title)}</title>" if title else ""
     return f'<path class="device" d="M{x:.1f} {y - 6:.1f}l6 6l-6 6l-6 -6z">{inside}</path>'

@@ -54,7 +54,11 @@ in it could be read (the message says what is missing).
 
 BENCH_EXAMPLES = """\
 examples:
-  ktls-nic bench rx --width 16 --width 64 --json -
+  ktls-nic bench                                    all of it: a table, and build/bench.html with the plots
+  ktls-nic bench --width 16 --quick --json bench.json
+  ktls-nic bench --only 'rx/w64/segment,latency' --jobs 4
+  ktls-nic bench --dask tcp://scheduler:8786        the cases on a cluster, whose workers have the project installed
+  ktls-nic bench rx --width 16,64 --json -
   ktls-nic bench model --width 64 --json model.json
   ktls-nic bench loss --seeds 10 --tls both --keep sessions/ --report out/
   ktls-nic bench loss --points 0,2,5 --seeds 1
@@ -62,6 +66,9 @@ examples:
   ktls-nic bench cache --svg cache.svg                      1 to 1,048,576 connections, 4 K to 64 K entries
   ktls-nic bench cache --memory hbm2 --segment 256 --zipf 0.8 --json -
   ktls-nic bench cache --link 100 --clock 250 --connections 100000 --entries 1024,4096 --rx-policy published
+
+exit status of bare 'ktls-nic bench': 0 every case was measured, whether the targets are met or not; 1 a case failed
+(its row says why); 2 bad usage. Of 'model' and 'loss': 1 a difference, or an error beyond the target.
 """
 
 
@@ -244,12 +251,15 @@ def build_parser() -> argparse.ArgumentParser:
     bench = commands.add_parser(
         "bench",
         help="measure the device",
-        description="Measure the simulated device, or the simulation itself, beside the design's targets.",
+        description="Measure the simulated device, or the simulation itself, beside the design's targets. Without a "
+        "name: rates, latency, installs of both directions, each alone and both at once, beside the cycle model, the "
+        "cases in parallel; a table and a page with plots.",
         epilog=BENCH_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     bench.add_argument(
         "what",
+        nargs="?",
         choices=("rx", "tx", "duplex", "model", "sim", "loss", "cache"),
         help="rx, tx: rates, latency and installs of a direction; duplex: rates of each while both run, beside those "
         "alone; model: the cycle model beside the RTL, on a grid of traffic and on captures (the bundled ones, or "
@@ -260,15 +270,17 @@ def build_parser() -> argparse.ArgumentParser:
     bench.add_argument("--engine", choices=("auto", "compiled", "pysim"), default="auto")
     bench.add_argument(
         "--width",
-        type=int,
-        choices=(16, 32, 64),
-        action="append",
-        help="bytes a beat; may be given more than once (default: 16 and 64; cache takes one, by default 64)",
+        metavar="N,N,...",
+        type=_widths,
+        action="extend",
+        help="bytes a beat, 16, 32 or 64; may be given more than once (default: 16 and 64; cache takes one, by default "
+        "64)",
     )
     _add_sbox(bench)
     _add_policy(bench)
     bench.add_argument("--seed", metavar="N", type=int, default=1, help="of the traffic (default 1)")
     bench.add_argument("--json", metavar="FILE", help="write the rows as JSON, '-' for standard output")
+    _add_all(bench)
     _add_loss(bench)
     _add_cache(bench)
     bench.set_defaults(run=run_bench)
@@ -315,6 +327,24 @@ def describe(config: Config) -> str:
     if config.rx_policy is not Config.rx_policy:
         text += f", receive policy {config.rx_policy.value}"
     return text
+
+
+def _add_all(bench: argparse.ArgumentParser) -> None:
+    whole = bench.add_argument_group("bench without a name")
+    whole.add_argument("--html", metavar="FILE", type=Path, help="the page with the plots (default build/bench.html)")
+    whole.add_argument(
+        "--quick", action="store_true", help="a quarter of the packets, and only the design's own points"
+    )
+    whole.add_argument(
+        "--only",
+        "--rows",
+        metavar="NAME,NAME,...",
+        type=_names,
+        action="extend",
+        help="cases with one of these in their name (rx/w16/segment_64; * and ? stand for anything)",
+    )
+    whole.add_argument("--jobs", metavar="N", type=_natural, help="cases at a time (default: one for each core)")
+    whole.add_argument("--dask", metavar="ADDRESS", help="run them on the cluster of this Dask scheduler")
 
 
 def _add_loss(bench: argparse.ArgumentParser) -> None:
@@ -454,6 +484,20 @@ def _points(text: str) -> tuple[float, ...]:
 
 
 _points.__name__ = "list of percentages (0 to 50)"
+
+
+def _widths(text: str) -> list[int]:
+    widths = [int(part) for part in text.split(",")]
+    if not all(width in (16, 32, 64) for width in widths):
+        raise ValueError
+    return widths
+
+
+_widths.__name__ = "list of widths (16, 32, 64)"
+
+
+def _names(text: str) -> list[str]:
+    return [part for part in text.split(",") if part]
 
 
 def _natural(text: str) -> int:
@@ -876,7 +920,50 @@ def _cache_settings(args: argparse.Namespace) -> Any:
     )
 
 
+def run_all(args: argparse.Namespace) -> int:
+    """Bare `bench`."""
+    from sim.bench_all import bench_json, cores, measure_all
+    from sim.bench_cases import Told, cases
+    from sim.bench_page import bench_page
+    from sim.bench_rows import counted, figures
+    from sim.console import progress_bars, show_figures
+
+    console, errors = Console(stderr=args.json == "-"), Console(stderr=True)
+    page: Path = args.html or Path("build/bench.html")
+    if args.html is None:
+        page.parent.mkdir(exist_ok=True)
+    for path in (page, Path(args.json) if args.json not in (None, "-") else None):
+        _check_writable(path)
+    widths = tuple(dict.fromkeys(args.width or (16, 64)))
+    wanted = cases(widths, args.quick, args.only or ())
+    if not wanted:
+        raise InputError(f"no case is named like {', '.join(args.only)}; cases are named rx/w16/segment_64")
+    told = Told(_resolve(args.engine), args.seed, Config(sbox=args.sbox, rx_policy=RxPolicy(args.rx_policy)))
+    jobs = args.jobs or (None if args.dask else cores())
+    with progress_bars(errors) as progress:
+        measured = measure_all(wanted, told, jobs, args.dask, progress)
+    rows = figures(measured)
+    show_figures(rows, console)
+    where = f"Dask at {args.dask}" if args.dask else f"{jobs} at a time"
+    how = (
+        f"{len(measured)} cases, {where}; W={', '.join(map(str, widths))}, engine {told.engine}, S-boxes {args.sbox}, "
+        f"receive policy {args.rx_policy}, seed {args.seed}{', --quick' if args.quick else ''}"
+    )
+    page.write_text(bench_page(measured, rows, how) + "\n", encoding="utf-8")
+    errors.print(f"page: {page}", markup=False, highlight=False, soft_wrap=True)
+    if args.json:
+        settings: dict[str, object] = {"engine": told.engine, "quick": args.quick, "jobs": jobs, "dask": args.dask}
+        settings |= {"seed": args.seed, "sbox": args.sbox, "rx_policy": args.rx_policy}
+        _write_json(bench_json(measured, rows, **settings), args.json)
+    return DIFFERENT if counted(rows)["failed"] else EQUAL
+
+
 def run_bench(args: argparse.Namespace) -> int:
+    if args.what is None:
+        return run_all(args)
+    for name in ("html", "quick", "only", "jobs", "dask"):
+        if getattr(args, name):
+            raise InputError(f"--{name} is for 'ktls-nic bench' alone, not for 'ktls-nic bench {args.what}'")
     if args.what == "cache":
         return run_cache(args)
     if args.what == "loss":

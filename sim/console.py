@@ -1,6 +1,6 @@
 """The terminal: progress while it works, the table of connections, the verdict."""
 
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,6 +13,7 @@ from sim.bench import Row
 from sim.bench_cache import Cached, Settings
 from sim.bench_loss import POLICIES, Mean, Measured
 from sim.bench_model import Compared
+from sim.bench_rows import Figure, counted
 from sim.run import Outcome
 from sim.run import Progress as Report
 from sim.summary import summarize
@@ -138,6 +139,32 @@ def show_rows(rows: list[Row], console: Console) -> None:
         target = "" if row.target is None else f"{row.target:,g}"
         table.add_row(row.name, f"{row.value:,g}", target, row.unit)
     console.print(table)
+
+
+def show_figures(rows: Sequence[Figure], console: Console) -> None:
+    """Figures beside what the bus carries, the targets and the cycle model."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("figure")
+    for name in ("RTL", "bus", "target"):
+        table.add_column(name, justify="right")
+    table.add_column("")
+    table.add_column("model", justify="right")
+    table.add_column("unit")
+    said = {True: "met", False: "[yellow]not met[/]", None: ""}
+    for row in rows:
+        if row.failure:
+            table.add_row(row.name, "[red]failed[/]", "", "", "", "", escape(row.failure.splitlines()[0]))
+            continue
+        numbers = ["" if v is None else f"{v:,g}" for v in (row.value, row.bus, row.target)]
+        table.add_row(row.name, *numbers, said[row.met], "" if row.model is None else f"{row.model:,g}", row.unit)
+    console.print(table)
+    counts = counted(rows)
+    console.print(
+        f"{counts['met']} targets met, {counts['missed']} not met, "
+        f"{counts['without_target']} figures without a target, {counts['failed']} failed",
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 def show_compared(rows: list[Compared], said: dict[str, float | str], console: Console) -> None:
