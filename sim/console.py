@@ -193,7 +193,8 @@ def show_cached(rows: list[Cached], settings: Settings, console: Console) -> Non
         ("hits, % of packets", lambda row: f"{100 * row.hit_rate:.1f}"),
         ("memory traffic, Gb/s", lambda row: f"{row.traffic:.1f}"),
     ):
-        table = Table(box=None, pad_edge=False, header_style="bold", title=title, title_justify="left")
+        console.print(f"[italic]{title}[/]", highlight=False)
+        table = Table(box=None, pad_edge=False, header_style="bold")
         table.add_column("connections", justify="right")
         for each in entries:
             table.add_column(f"{each:,}\nentries", justify="right", min_width=11)
