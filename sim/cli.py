@@ -682,6 +682,8 @@ def _built(make: Any, name: str, config: Config, progress: Any) -> Any:
 
 
 def _check_writable(path: Path | None) -> None:
+    if path is not None and path.is_dir():
+        raise InputError(f"{path}: is a folder, not a file")
     if path is not None and not path.absolute().parent.is_dir():
         raise InputError(f"{path}: there is no folder {path.absolute().parent}")
 

@@ -128,6 +128,7 @@ def test_chart_of_what_has_no_traffic(connections):
         (("--record", "16385"), "--record: 16,385 is not"),
         (("--seed", "-1"), "--seed: -1 is not"),
         (("--svg", "/no/such/folder/a.svg"), "there is no folder"),
+        (("--json", "/"), "is a folder"),
     ],
 )
 def test_what_cannot_be(wrong, said, capsys):
