@@ -7,7 +7,7 @@ from html import escape
 
 from sim.chart import CHART_STYLE, Scale, diamond
 
-WIDTH, PLOT_WIDTH, PLOT_HEIGHT = 620, 430, 260
+WIDTH, PLOT_WIDTH, PLOT_HEIGHT = 660, 430, 260
 LEFT, TOP, LEGEND = 64, 40, 18
 BAR = 18
 STYLE = (
@@ -56,16 +56,16 @@ def _step(highest: float) -> float:
 
 
 def lines(title: str, series: Sequence[Series], x_label: str, y_label: str) -> str:
-    """Series over a logarithmic x axis, marked at every x there is; y from 0 on. Empty without any point."""
+    """Series over a logarithmic x axis, marked at every x there is; y from 0 on. Empty for less than two of those."""
     points = [p for s in series for p in s.points]
-    if not points:
-        return ""
     xs = sorted({x for x, _ in points})
+    if len(xs) < 2:
+        return ""
     low, high = math.log2(xs[0]), math.log2(xs[-1])
     highest = max(y for _, y in points) * 1.05 or 1.0
 
     def x(value: float) -> float:
-        return LEFT + (PLOT_WIDTH * (math.log2(value) - low) / (high - low) if high > low else PLOT_WIDTH / 2)
+        return LEFT + PLOT_WIDTH * (math.log2(value) - low) / (high - low)
 
     def y(value: float) -> float:
         return TOP + PLOT_HEIGHT * (1 - value / highest)

@@ -82,7 +82,9 @@ def test_page_of_a_few_cases():
     assert len(few) == 2
     rows = figures(few)
     assert counted(rows) == {"met": 0, "missed": 1, "failed": 1, "without_target": 0}
-    assert "failed: broken &lt;here&gt;" in bench_page(few, rows, "")
+    page = bench_page(few, rows, "")
+    assert "failed: broken &lt;here&gt;" in page
+    assert page.count("<svg") == 1, "one point is no line: simulation speed alone"
 
 
 def test_only_brings_what_shares_are_taken_of():
@@ -163,6 +165,15 @@ def test_dask_that_is_not_installed(capsys, monkeypatch, tmp_path):
     monkeypatch.setattr(sim.bench_all.importlib, "import_module", missing)
     assert main(["bench", "--engine", "pysim", "--only", "install", "--dask", "tcp://127.0.0.1:1"]) == 2
     assert "--group cluster" in capsys.readouterr().err
+
+
+def test_dask():
+    """Without its own processes: what counts is the way there and back."""
+    distributed = pytest.importorskip("distributed", reason="dependency group cluster")
+    wanted = cases((16,), quick=True)
+    with distributed.LocalCluster(n_workers=1, processes=False, dashboard_address=None) as cluster:
+        measured = measure_all(wanted, Told("model"), dask=cluster.scheduler_address, measure=fabricated)
+    assert [m.case for m in measured] == wanted and not any(m.failure for m in measured)
 
 
 @pytest.mark.slow
