@@ -45,6 +45,8 @@ APART = 1000
 """Cycles from a frame's way out to the next one, in the cycle model's latency."""
 TINY = {"64B": 64, "16B": 16}
 DIRECTIONS = {"rx": RECEIVE, "tx": TRANSMIT}
+SHARES = ("rate", "installs", *(f"mixed_{name}" for name in TINY))
+"""Kinds of cases with shares among their rows."""
 OTHERS = {"rx": ("installs", "not_offloaded", *(f"mixed_{name}" for name in TINY)), "tx": ("cut",)}
 
 
@@ -152,8 +154,8 @@ def cases(widths: Iterable[int], quick: bool = False, only: Sequence[str] = ()) 
     if not only:
         return found
     chosen = [c for c in found if any(fnmatchcase(c.name, f"*{pattern}*") for pattern in only)]
-    based = {(c.direction, c.width) for c in chosen}
-    return [c for c in found if c in chosen or (c.name.endswith(f"/{BASE}") and (c.direction, c.width) in based)]
+    bases = {f"{c.direction}/w{c.width}/{BASE}" for c in chosen if c.kind in SHARES}
+    return [c for c in found if c in chosen or c.name in bases]
 
 
 def measure_case(case: Case, told: Told) -> Measured:

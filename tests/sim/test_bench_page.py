@@ -91,6 +91,10 @@ def test_only_brings_what_shares_are_taken_of():
     names = [case.name for case in cases((16, 64), only=["w64/records_64B"])]
     assert [n for n in names if n.startswith("rx")] == ["rx/w64/segment_1448", "rx/w64/records_64B"]
     assert not any("w16" in n for n in names)
+    assert [case.name for case in cases((16,), only=["duplex/w16/segment_64", "tx/w16/latency"])] == [
+        "tx/w16/latency",
+        "duplex/w16/segment_64",
+    ]
     quick = cases((16,), quick=True)
     assert max(c.held for c in quick) == 256 and max(c.traffic.frames for c in quick if c.traffic) == 512
 
