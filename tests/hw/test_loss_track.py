@@ -394,6 +394,113 @@ def test_loss_track_is_the_golden_connection(policy):
     check_cases(Config(width=16, connections=8, rx_policy=policy), cases, range(1, 2), 300)
 
 
+class Line:
+    """One connection under the policy `full`: records of 500 bytes, and frames of any range of them."""
+
+    def __init__(self, records: int = 6):
+        self.script = Script(Config(width=16, connections=8, rx_policy=RxPolicy.FULL), random.Random(1))
+        self.stream = Stream(TLS13, seed=1, start_seq=1000, record_number=5)
+        for _ in range(records):
+            self.stream.bulk([500])
+        self.golden = Golden(self.stream.add(), RxPolicy.FULL)
+        kind = layouts.TrackerOperation.INIT
+        self.script.operate(Result.OK, kind=kind, index=1, tls13=1, seq=1000, record_number=5)
+
+    def place(self, record: int, offset: int = 0) -> int:
+        """Where byte `offset` of a record stands in the stream, from 0 on."""
+        return self.stream.records[record].seq - 1000 + offset
+
+    def send(self, first: int, end: int, changed: int | None = None) -> Status:
+        """Bytes [first, end) of the stream, bit 0 of the one at `changed` flipped; the golden connection's status."""
+        payload = bytearray(self.stream.wire[first:end])
+        if changed is not None:
+            payload[changed - first] ^= 1
+        return self.script.frame(1, self.golden, 1000 + first, bytes(payload))
+
+    def run(self):
+        return run(self.script)[1]
+
+
+def test_range_over_the_edge_of_a_hole():
+    """Half of it has passed."""
+    line = Line()
+    at = line.place(0, 100)
+    line.send(0, at)
+    line.send(at + 100, at + 300)
+    assert line.send(at + 50, at + 150) is Status.RETRANSMISSION
+    line.run()
+
+
+def test_both_ends_of_a_hole_are_left():
+    line = Line()
+    at = line.place(0, 100)
+    line.send(0, at)
+    line.send(at + 300, line.place(1))
+    for part in 100, 200, 0:
+        assert line.send(at + part, at + part + 100) is Status.DECRYPTED
+    line.run()
+
+
+def test_record_that_passed_in_part_before_its_header():
+    """It is not counted: what passed raw is software's to check."""
+    line = Line()
+    start = line.place(1)
+    line.send(0, start)
+    line.send(start + 100, start + 200)
+    assert line.send(start, start + 100) is Status.DECRYPTED
+    assert line.send(start + 200, line.place(2)) is Status.GAP
+    line.run()
+
+
+def test_late_portion_is_counted_where_its_record_is():
+    """One record, one slot; the next one has another."""
+    line = Line()
+    line.send(0, line.place(0, 100))
+    line.send(line.place(0, 200), line.place(1, 100))
+    line.send(line.place(0, 100), line.place(0, 200))
+    frames = line.run()
+    slots = {}
+    for _, fragments in frames:
+        for fragment in fragments:
+            assert fragment.counted
+            slots.setdefault(int(fragment.record_number), set()).add(int(fragment.slot))
+    assert {number: len(places) for number, places in slots.items()} == {5: 1, 6: 1}
+    assert slots[5] != slots[6]
+
+
+def test_gap_that_leads_elsewhere():
+    """A header that a proof has passed over says another length than the record behind it has."""
+    line = Line()
+    line.send(0, line.place(1))
+    line.send(line.place(1, 200), line.place(3, 100))
+    assert line.script.want[-1][3] is True
+    assert line.send(line.place(1), line.place(1, 200), changed=line.place(1, 4)) is Status.CONFLICT
+    line.run()
+
+
+def test_contradicted_head_ends_its_chain():
+    """The next header found is a new chain's, with a request of its own."""
+    line = Line()
+    line.send(0, line.place(1))
+    line.send(line.place(2, 200), line.place(4, 2))  # under a wrong number: two headers are missing
+    assert line.script.want[-1][3] is False
+    line.send(line.place(3, 300), line.place(4, 2), changed=line.place(4))
+    line.send(line.place(4, 2), line.place(5, 100))
+    assert line.script.want[-1][2] == line.stream.records[5].seq
+    line.run()
+
+
+def test_no_proof_under_a_number_of_another_guess():
+    """A header came late, and shows that the chain's record has been called by a number one too low."""
+    line = Line()
+    line.send(0, line.place(1))
+    line.send(line.place(2, 200), line.place(3, 100))
+    line.send(line.place(1), line.place(2))
+    line.send(line.place(3, 100), line.place(4, 100))
+    assert line.script.want[-1][3] is None
+    line.run()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [16, 64])
 @pytest.mark.parametrize("policy", [RxPolicy.KERNEL, RxPolicy.FULL])
