@@ -144,7 +144,7 @@ def show_rows(rows: list[Row], console: Console) -> None:
 def show_figures(rows: Sequence[Figure], console: Console) -> None:
     """Figures beside what the bus carries, the targets and the cycle model."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("figure")
+    table.add_column("figure", min_width=max(len(row.name) for row in rows))
     for name in ("RTL", "bus", "target"):
         table.add_column(name, justify="right")
     table.add_column("")

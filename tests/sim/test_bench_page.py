@@ -143,7 +143,7 @@ def test_command(monkeypatch, capsys, tmp_path, measure, status):
         "name": "rx/w16/segment_64", "cycles": 1000, "seconds": 0.01, "cycles_per_second": 100000, "failure": "",
     }  # fmt: skip
     assert data["summary"]["missed"] and data["summary"]["failed"] == status
-    assert "rx/w16/segment_64" in out.err and page.read_text().startswith("<!doctype html>")
+    assert "rx/w16/install_interval" in out.err and page.read_text().startswith("<!doctype html>")
     if status:
         assert [row["failure"] for row in data["rows"] if row["value"] is None] == ["broken <here>"]
 
