@@ -9,6 +9,7 @@ from typing import Any
 from hw.config import Config
 from model.commands import Add, Tuple4
 from model.contract import HEADER_SIZE, MAX_SEGMENTED, TAG_SIZE, Result, Status, TxKind
+from model.cycles.packets import HEADERS
 from model.tx_commands import TxRequest
 from sim.engine import (
     BatchResult,
@@ -23,6 +24,8 @@ from sim.schedule import TxEvent, TxFrame
 from sim.traffic import IDENTIFICATION, TLS13, Sealed, Stream
 
 SEGMENTS = (64, 256, 1448, 9000)
+TINY = {"64B": 64, "16B": 16}
+"""Records that saturate the crypto, beside which frames of no connection are measured."""
 RECORDS = {"16KB": 16384, "1KB": 1024, "64B": 64}
 CONNECTIONS = 256
 INSTALLED = CONNECTIONS * 95 // 100
@@ -81,15 +84,22 @@ def interleaved(queues: Sequence[list[bytes]]) -> Iterator[bytes]:
         yield from (frame for frame in round_ if frame is not None)
 
 
-def rate(result: BatchResult | TxBatchResult, payload: Sequence[int], skip: int) -> float:
-    """Payload bytes a cycle at the way out, in the steady state behind the first `skip` frames."""
-    cycles = int(result.last_out[-1] - result.last_out[skip])
-    return sum(payload[skip + 1 :]) / cycles
+def beats(width: int, segment: int) -> int:
+    """Beats of a frame of `segment` payload bytes."""
+    return -(-(segment + HEADERS) // width)
 
 
-def steady_rate(last_out: Any, segment: int) -> float:
-    """Payload bytes a cycle, from the cycles in which frames of `segment` bytes had left; behind the first 40 or so."""
-    skip = min(40, len(last_out) // 4)
+def bus_limit(width: int, segment: int) -> float:
+    """Payload bytes a cycle of frames of `segment` bytes, back to back."""
+    return round(segment / beats(width, segment), 2)
+
+
+def rate(last_out: Any, segment: int, skip: int | None = None) -> float:
+    """Payload bytes a cycle, from the cycles in which frames of `segment` bytes had left.
+
+    In the steady state: behind the first `skip` frames, 40 or a quarter of them if not given.
+    """
+    skip = min(40, len(last_out) // 4) if skip is None else skip
     return segment * (len(last_out) - skip - 1) / int(last_out[-1] - last_out[skip])
 
 
@@ -136,7 +146,7 @@ def install(engine: Engine | TxEngine, seed: int) -> int:
 
 def _installs(width: int, seed: int, segment: int = 1448) -> tuple[Stream, int, list[Add]]:
     """What ADDs up to a table of 95 % go beside: a stream, how many frames of it; and the ADDs."""
-    count = 26 * INSTALLED // -(-(segment + 66) // width)
+    count = 26 * INSTALLED // beats(width, segment)
     return connection(0, seed), count, [connection(n, seed).add() for n in range(1, INSTALLED)]
 
 
@@ -185,7 +195,7 @@ def not_offloaded(engine: Engine, seed: int) -> dict[int, float]:
     rates: dict[int, float] = {}
     for segment in (8, *SEGMENTS):
         frames = segments_of(connection(0, seed), 16384, segment, 160 if segment == 9000 else 600)
-        rates[segment] = rate(engine.run([*frames]), [segment] * len(frames), 40)
+        rates[segment] = rate(engine.run([*frames]).last_out, segment, 40)
     return rates
 
 
@@ -202,7 +212,7 @@ def mixed(engine: Engine, seed: int, record: int) -> tuple[float, int]:
     result = engine.run(frames)
     beats = -(-len(raw[0]) // engine.config.width)
     worst = max((result.first_out - result.first_in)[40::2]) - beats
-    return rate(result, [segment] * len(frames), 40), int(worst)
+    return rate(result.last_out, segment, 40), int(worst)
 
 
 @dataclass(frozen=True)
@@ -275,7 +285,7 @@ def _bench(
             for k, t in enumerate(GRID):
                 tell(f"W={width}: {t.label}", (w + k / len(GRID)) / len(widths))
                 result = direction.run(device, t.streams(seed), t.record, t.segment, t.frames)
-                value = steady_rate(result.last_out, t.segment)
+                value = rate(result.last_out, t.segment)
                 target = rate_target(width, t)
                 if t.name.startswith("segment_"):
                     rows.append(Row(f"{prefix}/{t.name}", round(value, 2), "payload B/cycle", target))
@@ -304,9 +314,9 @@ def _overload_rows(device: Engine, seed: int, prefix: str, full: float) -> list[
     rows: list[Row] = []
     width = device.config.width
     for segment, value in not_offloaded(device, seed).items():
-        bus = segment / -(-(segment + 66) // width)
-        rows.append(Row(f"{prefix}/not_offloaded_{segment}", round(value, 2), "payload B/cycle", round(bus, 2)))
-    for name, record in {"64B": 64, "16B": 16}.items():
+        bus = bus_limit(width, segment)
+        rows.append(Row(f"{prefix}/not_offloaded_{segment}", round(value, 2), "payload B/cycle", bus))
+    for name, record in TINY.items():
         value, worst = mixed(device, seed, record)
         rows.append(Row(f"{prefix}/mixed_{name}", round(value / full, 3), "of segment_1448", 1.0))
         rows.append(Row(f"{prefix}/mixed_{name}_latency", worst, "cycles beyond beats", LATENCY_TARGET))
@@ -393,7 +403,7 @@ def _tx_cut(engine: TxEngine, stream: Stream, record: int, segment: int) -> floa
         for k, (seq, payload) in enumerate(stream.segments(stream.wire[: share * len(given)], mss=segment))
     ]
     as_software(result, wire)
-    return rate(result, [segment] * len(wire), share // segment)
+    return rate(result.last_out, segment, share // segment)
 
 
 def _tx_latency(engine: TxEngine, seed: int, segment: int, record: int) -> int:

@@ -12,14 +12,12 @@ from hw.config import Config
 from model.contract import RxPolicy
 from model.cycles import ContextCache, Direction, Packets, Timing, rooms_of, simulate
 from model.cycles.context import KEY_BYTES, POWER_BYTES, STATE_BYTES, Memory
-from model.cycles.packets import Array
+from model.cycles.packets import HEADERS, Array
 from model.cycles.population import population, zipf
 
 CONNECTIONS = tuple(4**n for n in range(11))
 ENTRIES = (4096, 8192, 16384, 32768, 65536)
 PACKETS = 100_000
-HEADERS = 66
-"""Ethernet, IPv4, TCP with timestamps."""
 FRAMING = 24
 """Preamble, FCS and gap of an Ethernet frame, bytes."""
 HEADROOM = 1.024

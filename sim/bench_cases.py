@@ -15,13 +15,14 @@ from sim.bench import (
     RECEIVE,
     RECORDS,
     SEGMENTS,
+    TINY,
     TRANSMIT,
     Traffic,
     connection,
     install,
     mixed,
     not_offloaded,
-    steady_rate,
+    rate,
 )
 from sim.bench_duplex import duplex_measure
 from sim.bench_model import compared
@@ -43,7 +44,6 @@ BASE = "segment_1448"
 """The case whose rate shares are taken of."""
 APART = 1000
 """Cycles from a frame's way out to the next one, in the cycle model's latency."""
-TINY = {"64B": 64, "16B": 16}
 DIRECTIONS = {"rx": RECEIVE, "tx": TRANSMIT}
 SHARES = ("rate", "installs", *(f"mixed_{name}" for name in TINY))
 """Kinds of cases with shares among their rows."""
@@ -211,8 +211,8 @@ def _rate(case: Case, traffic: Traffic, device: Any, told: Told) -> Measured:
     timing = simulate(packets, rooms_of(*key))
     return Measured(
         case,
-        {"rate": steady_rate(result.last_out, traffic.segment)},
-        {"rate": steady_rate(timing.last_out[packets.sent], traffic.segment)},
+        {"rate": rate(result.last_out, traffic.segment)},
+        {"rate": rate(timing.last_out[packets.sent], traffic.segment)},
         compared(case.name, result, packets, key).error,
     )
 

@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from sim.bench import RECORD_TARGETS, SEGMENT_TARGETS
+from model.cycles.packets import HEADERS
+from sim.bench import RECORD_TARGETS, SEGMENT_TARGETS, bus_limit
 from sim.bench_cases import BASE, DIRECTIONS, Measured, record_size
-from sim.bench_rows import BEYOND, RATE, Figure, bus_limit, counted
+from sim.bench_rows import BEYOND, RATE, Figure, counted
 from sim.plot import Bar, Series, bars, lines
 from sim.report import STYLE
 
@@ -29,8 +30,9 @@ def bench_page(measured: Sequence[Measured], rows: Sequence[Figure], how: str) -
             "<h1>ktls-nic bench</h1>",
             f'<p class="soft">{escape(how)}</p>',
             f'<p class="verdict{" bad" if counts["failed"] else ""}">{verdict}</p>',
-            '<p class="soft">Full lines: RTL; broken lines: cycle model; dotted: what the bus carries, headers of 66 '
-            "bytes in front of each payload; red: the design's targets, which count the payload's own beats only.</p>",
+            '<p class="soft">Full lines: RTL; broken lines: cycle model; dotted: what the bus carries, headers of '
+            f"{HEADERS} bytes in front of each payload; red: the design's targets, which count the payload's own beats "
+            "only.</p>",
             '<div class="pair">',
             *(f'<div class="scroll">{plot}</div>' for plot in [*plots, _speed(whole)] if plot),
             "</div>",

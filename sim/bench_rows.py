@@ -3,11 +3,9 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 
-from sim.bench import INSTALL_TARGET, INTERVAL_TARGET, LATENCY_TARGET, SEGMENTS, rate_target
+from sim.bench import INSTALL_TARGET, INTERVAL_TARGET, LATENCY_TARGET, SEGMENTS, bus_limit, rate_target
 from sim.bench_cases import BASE, DIRECTIONS, Measured
 
-HEADERS = 66
-"""Bytes in front of the payload of each frame of the bench."""
 RATE = "payload B/cycle"
 BEYOND = "cycles beyond beats"
 SHARE = f"of {BASE}"
@@ -49,11 +47,6 @@ class Figure:
 
     def json(self) -> dict[str, object]:
         return {**asdict(self), "met": self.met}
-
-
-def bus_limit(width: int, segment: int) -> float:
-    """Payload bytes a cycle of frames of `segment` bytes, back to back."""
-    return round(segment / -(-(segment + HEADERS) // width), 2)
 
 
 def figures(measured: Sequence[Measured]) -> list[Figure]:

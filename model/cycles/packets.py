@@ -174,13 +174,17 @@ class Records:
     body: Array
 
 
+HEADERS = 66
+"""Bytes in front of the payload of a usual frame: Ethernet, IPv4, TCP with timestamps."""
+
+
 def packets_of(
     segment: int,
     record: int,
     count: int,
     *,
     connections: int = 1,
-    headers: int = 66,
+    headers: int = HEADERS,
     tls13: bool = True,
     offloaded: bool = True,
 ) -> Packets:

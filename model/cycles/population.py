@@ -3,7 +3,7 @@
 import numpy as np
 
 from model.contract import TAG_SIZE
-from model.cycles.packets import Array, Packets, Records
+from model.cycles.packets import HEADERS, Array, Packets, Records
 
 
 def zipf(connections: int, exponent: float, count: int, rng: np.random.Generator, burst: int = 1) -> Array:
@@ -16,7 +16,9 @@ def zipf(connections: int, exponent: float, count: int, rng: np.random.Generator
     return np.repeat(np.minimum(drawn, connections - 1), burst)[:count].astype(np.int64)
 
 
-def population(connection: Array, segment: int, record: int, rng: np.random.Generator, headers: int = 66) -> Packets:
+def population(
+    connection: Array, segment: int, record: int, rng: np.random.Generator, headers: int = HEADERS
+) -> Packets:
     """Packets of `segment` bytes of those connections; TLS 1.3 records of `record` bytes, each stream met anywhere in
     one."""
     used, owner, many = np.unique(connection, return_inverse=True, return_counts=True)

@@ -8,7 +8,8 @@ import pytest
 
 from model.contract import RxPolicy
 from model.cycles.context import MEMORIES, STATE_BYTES
-from sim.bench_cache import FRAMING, HEADERS, Settings, bench_cache, clock_for
+from model.cycles.packets import HEADERS
+from sim.bench_cache import FRAMING, Settings, bench_cache, clock_for
 from sim.cache_chart import cache_chart
 from sim.cli import MOST_CONNECTIONS, main
 

@@ -7,10 +7,11 @@ import xml.dom.minidom
 import pytest
 
 import sim.bench_all
+from sim.bench import bus_limit
 from sim.bench_all import measure_all
 from sim.bench_cases import Measured, Timed, Told, cases, measure_case
 from sim.bench_page import bench_page
-from sim.bench_rows import Figure, bus_limit, counted, figures
+from sim.bench_rows import Figure, counted, figures
 from sim.cli import main
 from sim.engine.toolchain import can_compile
 
