@@ -5,6 +5,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw import layouts
+from hw.add_end import AddEnd
 from hw.config import Config
 from hw.counters import Counters
 from hw.handles import Handles
@@ -111,9 +112,7 @@ class Control(wiring.Component):
         result = Signal(Result)
         erase = Signal()  # key, powers and tracker state are to be zeroed
         answer = Signal(layouts.response())  # but for its result
-        added = Signal(layouts.HANDLE_BITS)  # of the connection whose powers are made
-        hand_over = Signal()  # of an ADD, to the machine that ends it
-        ending = Signal()  # that machine is busy
+        end = AddEnd(m, self, handle)
 
         installed = Signal(reset_less=True)  # memories may hold a connection
         unswept = Signal(init=1)  # since the reset
@@ -136,7 +135,7 @@ class Control(wiring.Component):
             self.tracker.p.seq.eq(command.seq),
             self.tracker.p.record_number.eq(command.record_number),
             self.keys.p.index.eq(index),
-            self.powers.p.index.eq(Mux(ending, added, handle)),
+            self.powers.p.index.eq(Mux(end.ending, end.added, handle)),
         ]
         if not self.transmit:
             m.d.comb += [
@@ -148,7 +147,7 @@ class Control(wiring.Component):
                 self.table.p.handle.eq(handle),
                 self.table.p.hidden.eq(1),
                 self.opened_index.eq(index),
-                self.show_index.eq(added),
+                self.show_index.eq(end.added),
             ]
         with m.If(~erase):
             m.d.comb += [
@@ -157,7 +156,7 @@ class Control(wiring.Component):
                 self.keys.p.iv.eq(command.iv),
                 self.keys.p.derive.eq(1),
             ]
-        with m.If(ending):
+        with m.If(end.ending):
             m.d.comb += self.powers.p.subkey.eq(self.subkey.p.subkey)
 
         def send(out, then):
@@ -182,7 +181,7 @@ class Control(wiring.Component):
                 with m.Elif(self.commands.valid & (command.opcode == Opcode.ADD)):
                     m.d.sync += handle.eq(handles.next)
                     m.next = "add"
-                with m.Elif(self.commands.valid & ~ending):
+                with m.Elif(self.commands.valid & ~end.ending):
                     with m.Switch(command.opcode):
                         with m.Case(*of_connection):
                             m.next = "read handle"
@@ -243,8 +242,8 @@ class Control(wiring.Component):
                     if not self.transmit:
                         m.d.comb += self.opened.eq(1)
             with m.State("hand over"):
-                with m.If(~ending):
-                    m.d.comb += [hand_over.eq(1), self.commands.ready.eq(1)]
+                with m.If(~end.ending):
+                    m.d.comb += [end.hand_over.eq(1), self.commands.ready.eq(1)]
                     m.next = "idle"
 
             # What DEL leaves is zero, and what a reset leaves.
@@ -353,7 +352,7 @@ class Control(wiring.Component):
                         finish(Result.OK)
 
             with m.State("respond"):
-                with m.If(~ending):
+                with m.If(~end.ending):
                     m.d.comb += [
                         self.responses.valid.eq(1),
                         self.responses.p.eq(answer),
@@ -363,27 +362,5 @@ class Control(wiring.Component):
                         m.d.comb += self.commands.ready.eq(1)
                         m.next = "idle"
 
-        with m.FSM(name="end"):
-            with m.State("idle"):
-                with m.If(hand_over):
-                    m.d.sync += [added.eq(handle), ending.eq(1)]
-                    m.next = "powers"
-            with m.State("powers"):
-                m.d.comb += [self.powers.valid.eq(self.subkey.valid), self.subkey.ready.eq(self.powers.ready)]
-                with m.If(self.powers.valid & self.powers.ready):
-                    m.next = "powers done"
-            with m.State("powers done"):
-                with m.If(self.powers_done):
-                    if not self.transmit:
-                        m.d.comb += self.show.eq(1)
-                    m.next = "respond"
-            with m.State("respond"):
-                m.d.comb += [
-                    self.responses.valid.eq(1),
-                    self.responses.p.handle.eq(added),
-                    self.responses.p.result.eq(Result.OK),
-                ]
-                with m.If(self.responses.ready):
-                    m.d.sync += ending.eq(0)
-                    m.next = "idle"
+        end.states()
         return m

@@ -11,8 +11,9 @@ from hw.intake import Intake
 from hw.operations import Operations
 from hw.search import TAIL, search_states
 from hw.sequence import after
+from hw.track_commands import operate
 from hw.walk import Walk, position_layout
-from model.contract import MAX_RECORD, Checksum, Result, Status
+from model.contract import MAX_RECORD, Checksum, Status
 
 entry_layout = data.StructLayout({
     "tls13": 1,
@@ -305,7 +306,7 @@ class Track(wiring.Component):
                     m.d.sync += entry.eq(read.data)
                     m.next = "operate"
             with m.State("operate" if config.late else "operation"):
-                self._operate(m, operation, entry if config.late else read.data, write, fresh, operations)
+                operate(m, self.answers.p, operation, entry if config.late else read.data, write, fresh, operations)
                 m.d.comb += self.operations.ready.eq(1)
                 m.next = "answer"
 
@@ -324,40 +325,3 @@ class Track(wiring.Component):
                 write.en.eq(1),
             ]
         return m
-
-    def _operate(self, m, operation, entry, write, fresh, operations):
-        """RESYNC or QUERY of an entry; the answer is there in the next cycle."""
-        # The place the chain begins at: number and place of what follows it.
-        confirmed = entry.out_of_sync & entry.tracking & (operation.seq == entry.guess)
-        inside = entry.at.remaining != 0
-        with m.If(confirmed & (operation.kind == layouts.TrackerOperation.RESYNC)):
-            m.d.comb += [
-                fresh.expected.eq(entry.seen + entry.at.remaining),
-                fresh.at.number.eq(operation.record_number + entry.at.number + inside),
-                fresh.at.header_count.eq(Mux(inside, 0, entry.at.header_count)),
-                fresh.at.header.eq(Mux(inside, 0, entry.at.header)),
-            ]
-        behind = entry.out_of_sync | after(entry.seen, entry.expected)
-        accepted = confirmed | (behind & ~(operation.seq - entry.seen)[31])
-        state = self.answers.p.state
-        m.d.comb += write.addr.eq(operation.index)
-        m.d.sync += [
-            self.answers.p.result.eq(Result.OK),
-            state.expected_seq.eq(entry.expected),
-            state.seen_seq.eq(entry.seen),
-            state.record_number.eq(entry.at.number),
-            state.remaining.eq(entry.at.remaining),
-            state.header_count.eq(Mux(entry.at.remaining != 0, 0, entry.at.header_count)),
-            state.out_of_sync.eq(entry.out_of_sync),
-            state.skipping.eq(entry.skipping),
-        ]
-        with m.Switch(operation.kind):
-            with m.Case(layouts.TrackerOperation.RESYNC):
-                m.d.comb += [
-                    write.data.eq(fresh),
-                    write.data.skipping.eq(1),
-                    write.data.tls13.eq(entry.tls13),
-                    write.data.seen.eq(entry.seen),
-                    operations.writes.eq(accepted),
-                ]
-                m.d.sync += self.answers.p.result.eq(Mux(accepted, Result.OK, Result.IGNORED))

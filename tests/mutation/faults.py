@@ -320,14 +320,14 @@ FAULTS = [
         ("index-beyond-the-table", "            & ((self.query[:INDEX_BITS] >> config.index_bits) == 0)\n", ""),
     ),
     *_of(
+        "hw/add_end.py",
+        "tests/hw/test_control.py",
+        ("connection-found-before-its-powers", "with m.If(control.powers_done):", "with m.If(1):"),
+    ),
+    *_of(
         "hw/control.py",
         "tests/hw/test_control.py",
         ("delete-under-a-frame", "drained.eq(~behind[-1])", "drained.eq(1)"),
-        (
-            "connection-found-before-its-powers",
-            "with m.If(self.powers_done):\n                    if not",
-            "with m.If(1):\n                    if not",
-        ),
         (
             "failed-add-leaves-the-key",
             "[result.eq(self.table_answers.p), erase.eq(1)]",

@@ -1,0 +1,49 @@
+"""The tracker's commands on a connection: RESYNC, QUERY (docs/contract.md, section 4)."""
+
+from amaranth.hdl import Mux
+
+from hw import layouts
+from hw.sequence import after
+from model.contract import Result
+
+
+def operate(m, answer, operation, entry, write, fresh, operations):
+    """RESYNC or QUERY of an entry; the answer is there in the next cycle.
+
+    `write` is the port of the entries' memory, `fresh` the state INIT writes: a RESYNC that confirms the chain of
+    headers changes it to what follows the chain.
+    """
+    # The place the chain begins at: number and place of what follows it.
+    confirmed = entry.out_of_sync & entry.tracking & (operation.seq == entry.guess)
+    inside = entry.at.remaining != 0
+    with m.If(confirmed & (operation.kind == layouts.TrackerOperation.RESYNC)):
+        m.d.comb += [
+            fresh.expected.eq(entry.seen + entry.at.remaining),
+            fresh.at.number.eq(operation.record_number + entry.at.number + inside),
+            fresh.at.header_count.eq(Mux(inside, 0, entry.at.header_count)),
+            fresh.at.header.eq(Mux(inside, 0, entry.at.header)),
+        ]
+    behind = entry.out_of_sync | after(entry.seen, entry.expected)
+    accepted = confirmed | (behind & ~(operation.seq - entry.seen)[31])
+    state = answer.state
+    m.d.comb += write.addr.eq(operation.index)
+    m.d.sync += [
+        answer.result.eq(Result.OK),
+        state.expected_seq.eq(entry.expected),
+        state.seen_seq.eq(entry.seen),
+        state.record_number.eq(entry.at.number),
+        state.remaining.eq(entry.at.remaining),
+        state.header_count.eq(Mux(entry.at.remaining != 0, 0, entry.at.header_count)),
+        state.out_of_sync.eq(entry.out_of_sync),
+        state.skipping.eq(entry.skipping),
+    ]
+    with m.Switch(operation.kind):
+        with m.Case(layouts.TrackerOperation.RESYNC):
+            m.d.comb += [
+                write.data.eq(fresh),
+                write.data.skipping.eq(1),
+                write.data.tls13.eq(entry.tls13),
+                write.data.seen.eq(entry.seen),
+                operations.writes.eq(accepted),
+            ]
+            m.d.sync += answer.result.eq(Mux(accepted, Result.OK, Result.IGNORED))
