@@ -11,7 +11,8 @@ from model.cycles.context import MEMORIES, STATE_BYTES
 from model.cycles.packets import HEADERS
 from sim.bench_cache import FRAMING, Settings, bench_cache, clock_for
 from sim.cache_chart import cache_chart
-from sim.cli import MOST_CONNECTIONS, main
+from sim.cli import main
+from sim.cli_bench import MOST_CONNECTIONS
 
 SETTINGS = Settings(MEMORIES["ddr4"], packets=2000)
 LINE = 400 * 1448 / (1448 + HEADERS + FRAMING)
