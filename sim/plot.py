@@ -23,7 +23,7 @@ STYLE = (
 
 @dataclass(frozen=True)
 class Series:
-    """A line of points (x, y), or with `marks` diamonds alone. `style` names CSS classes: rx, tx, bus, model."""
+    """A line of points (x, y), or with `marks` diamonds alone. `style` names CSS classes: rx, tx, bus, model, ..."""
 
     name: str
     points: Sequence[tuple[float, float]]
@@ -41,11 +41,12 @@ class Bar:
     target: float | None = None
 
 
-def _svg(height: float, body: Iterable[str], title: str) -> str:
+def svg(width: float, height: float, body: Iterable[str], title: str, style: str = "") -> str:
+    """The picture; `style`: rules beside those that all plots have."""
     return (
-        f'<svg class="chart" viewBox="0 0 {WIDTH} {height:.0f}" width="{WIDTH}" height="{height:.0f}" role="img" '
-        f'xmlns="http://www.w3.org/2000/svg"><title>{escape(title)}</title><style>{STYLE}</style>'
-        f'<rect width="{WIDTH}" height="{height:.0f}" fill="#fff"/>{"".join(body)}</svg>'
+        f'<svg class="chart" viewBox="0 0 {width} {height:.0f}" width="{width}" height="{height:.0f}" role="img" '
+        f'xmlns="http://www.w3.org/2000/svg"><title>{escape(title)}</title><style>{STYLE}{style}</style>'
+        f'<rect width="{width}" height="{height:.0f}" fill="#fff"/>{"".join(body)}</svg>'
     )
 
 
@@ -55,57 +56,73 @@ def _step(highest: float) -> float:
     return next(s * power for s in (0.1, 0.2, 0.25, 0.5, 1) if highest / (s * power) <= 10)
 
 
-def lines(title: str, series: Sequence[Series], x_label: str, y_label: str) -> str:
-    """Series over a logarithmic x axis, marked at every x there is; y from 0 on. Empty for less than two of those."""
-    points = [p for s in series for p in s.points]
-    xs = sorted({x for x, _ in points})
-    if len(xs) < 2:
-        return ""
-    low, high = math.log2(xs[0]), math.log2(xs[-1])
-    highest = max(y for _, y in points) * 1.05 or 1.0
+def panel(
+    title: str,
+    series: Sequence[Series],
+    x_label: str,
+    y_label: str = "",
+    at: tuple[float, float] = (LEFT, TOP),
+    size: tuple[float, float] = (PLOT_WIDTH, PLOT_HEIGHT),
+    told: Callable[[float], str] = "{:g}".format,
+) -> Iterable[str]:
+    """Series over a logarithmic x axis, marked at every x there is; y from 0 on. `at`: the upper left corner."""
+    (left, top), (width, height) = at, size
+    xs = sorted({x for s in series for x, _ in s.points})
+    low = math.log2(xs[0])
+    span = math.log2(xs[-1]) - low or 1.0
+    highest = max(y for s in series for _, y in s.points) * 1.05 or 1.0
 
     def x(value: float) -> float:
-        return LEFT + PLOT_WIDTH * (math.log2(value) - low) / (high - low)
+        return left + width * (math.log2(value) - low) / span
 
     def y(value: float) -> float:
-        return TOP + PLOT_HEIGHT * (1 - value / highest)
+        return top + height * (1 - value / highest)
 
-    body = [f'<text class="title" x="{LEFT + PLOT_WIDTH / 2}" y="20">{escape(title)}</text>']
+    yield f'<text class="title" x="{left + width / 2}" y="{top - 14}">{escape(title)}</text>'
     step = _step(highest)
     for n in range(int(highest / step) + 1):
-        body.append(f'<path class="grid" d="M{LEFT} {y(n * step):.1f}h{PLOT_WIDTH}"/>')
-        body.append(f'<text class="right" x="{LEFT - 6}" y="{y(n * step) + 4:.1f}">{n * step:g}</text>')
+        yield f'<path class="grid" d="M{left} {y(n * step):.1f}h{width}"/>'
+        yield f'<text class="right" x="{left - 6}" y="{y(n * step) + 4:.1f}">{n * step:g}</text>'
     said = -math.inf
     for value in xs:
-        body.append(f'<path class="axis" d="M{x(value):.1f} {y(0):.1f}v4"/>')
+        yield f'<path class="axis" d="M{x(value):.1f} {y(0):.1f}v4"/>'
         if x(value) - said > 34:
-            body.append(f'<text x="{x(value):.1f}" y="{y(0) + 17:.1f}">{value:g}</text>')
+            yield f'<text x="{x(value):.1f}" y="{y(0) + 17:.1f}">{told(value)}</text>'
             said = x(value)
-    body.append(f'<text x="{LEFT + PLOT_WIDTH / 2}" y="{y(0) + 36:.1f}">{escape(x_label)}</text>')
-    body.append(
-        f'<text transform="translate(16 {TOP + PLOT_HEIGHT / 2}) rotate(-90)" x="0" y="0">{escape(y_label)}</text>'
-    )
-    for n, one in enumerate(series):
-        body += _series(one, x, y, TOP + 10 + n * LEGEND)
-    return _svg(TOP + PLOT_HEIGHT + 48, body, title)
+    yield f'<text x="{left + width / 2}" y="{y(0) + 36:.1f}">{escape(x_label)}</text>'
+    if y_label:
+        turned = f"translate({left - 48} {top + height / 2}) rotate(-90)"
+        yield f'<text transform="{turned}" x="0" y="0">{escape(y_label)}</text>'
+    for one in series:
+        yield from _series(one, x, y)
 
 
-def _series(one: Series, x: Scale, y: Scale, legend: float) -> Iterable[str]:
-    if not one.points:
-        return
-    at = LEFT + PLOT_WIDTH + 14
+def _series(one: Series, x: Scale, y: Scale) -> Iterable[str]:
     if one.marks:
         yield from (diamond(x(px), y(py), f"{one.name}: {py:g}") for px, py in one.points)
-        yield diamond(at + 12, legend)
-    else:
+    elif one.points:
         path = "L".join(f"{x(px):.1f} {y(py):.1f}" for px, py in one.points)
         yield f'<path class="line {one.style}" d="M{path}"/>'
         if "bus" not in one.style:
             for px, py in one.points:
                 told = f"<title>{escape(f'{one.name}, {px:g}: {py:g}')}</title>"
                 yield f'<circle class="{one.style}" cx="{x(px):.1f}" cy="{y(py):.1f}" r="3">{told}</circle>'
-        yield f'<path class="line {one.style}" d="M{at} {legend}h24"/>'
-    yield f'<text class="left" x="{at + 30}" y="{legend + 4}">{escape(one.name)}</text>'
+
+
+def legend(one: Series, x: float, y: float) -> str:
+    """A sample of the line and its name, from `x` on."""
+    sample = diamond(x + 12, y) if one.marks else f'<path class="line {one.style}" d="M{x} {y}h24"/>'
+    return f'{sample}<text class="left" x="{x + 30}" y="{y + 4}">{escape(one.name)}</text>'
+
+
+def lines(title: str, series: Sequence[Series], x_label: str, y_label: str) -> str:
+    """A panel with its legend beside it. Empty for less than two points on the x axis."""
+    if len({x for s in series for x, _ in s.points}) < 2:
+        return ""
+    body = [*panel(title, series, x_label, y_label)]
+    for n, one in enumerate(s for s in series if s.points):
+        body.append(legend(one, LEFT + PLOT_WIDTH + 14, TOP + 10 + n * LEGEND))
+    return svg(WIDTH, TOP + PLOT_HEIGHT + 48, body, title)
 
 
 def bars(title: str, values: Sequence[Bar], told: Callable[[float], str] = "{:g}".format) -> str:
@@ -125,4 +142,4 @@ def bars(title: str, values: Sequence[Bar], told: Callable[[float], str] = "{:g}
             mark = left + wide * bar.target / highest
             said = escape(f"target {told(bar.target)}")
             body.append(f'<path class="target" d="M{mark:.1f} {top - 2}v{BAR + 4}"><title>{said}</title></path>')
-    return _svg(TOP + len(values) * (BAR + 6) + 8, body, title)
+    return svg(WIDTH, TOP + len(values) * (BAR + 6) + 8, body, title)
