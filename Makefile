@@ -3,6 +3,7 @@
 # make slow    the tests that take minutes                make clean   remove what the others made
 # make formal  proofs about the rooms
 # make verilog the Verilog in Icarus and Verilator, under cocotb
+# make verilog-page  all captures whole in both, docs/verilog.md out of it
 # make speed   cycles a second of every engine
 # make mutation  seeded faults of the HDL: do the tests find them?
 #
@@ -14,7 +15,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
 CAPTURE := tests/data/captures/tls13-aes128-clean
 PYTEST_ARGS ?= -n 2
 
-.PHONY: demo test slow formal verilog speed mutation lint format clean
+.PHONY: demo test slow formal verilog verilog-page speed mutation lint format clean
 .DEFAULT_GOAL := test
 
 demo: $(VENV)/.installed
@@ -31,6 +32,9 @@ formal: $(VENV)/.formal-installed
 
 verilog: $(VENV)/.verilog-installed
 	$(BIN)/python -m pytest tests/verilog -rs $(PYTEST_ARGS)
+
+verilog-page: $(VENV)/.verilog-installed
+	$(BIN)/python -m tests.verilog.record $(RECORD_ARGS)
 
 speed: $(VENV)/.verilog-installed
 	$(BIN)/python -m tests.verilog

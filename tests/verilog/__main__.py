@@ -10,13 +10,15 @@ import sys
 import tempfile
 from pathlib import Path
 
+from hw.config import PRESETS
 from sim.capture import read_capture
 from sim.connections import follow
 from sim.engine import make_engine
 from sim.replay import Settings
 from sim.run import run
 from sim.secrets import KeyLog
-from tests.verilog.simulators import CAPTURES, NAMES, PRESET, PRESETS, SIMULATORS, NotInstalled, build, cut, play
+from tests.verilog.cases import CAPTURES, NAMES, PRESET, SIMULATORS
+from tests.verilog.simulators import NotInstalled, build, cut, play
 
 ENGINES = ("pysim", "compiled")
 
@@ -37,7 +39,7 @@ def own(name: str, capture: str, packets: int) -> tuple[int, float]:
 def cocotb(name: str, capture: str, packets: int) -> tuple[int, float]:
     with tempfile.TemporaryDirectory() as folder:
         report = play(build(name, "rx", Path(folder)), "rx", capture, Path(folder), packets=packets)
-    return report[0]["cycles"], report[0]["seconds"]
+    return report["cycles"], report["seconds"]
 
 
 def main() -> int:
