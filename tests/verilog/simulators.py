@@ -98,5 +98,6 @@ def play(
         extra_env={"PYTHONPATH": f"{ROOT}:{os.environ.get('PYTHONPATH', '')}"},
     )
     runs, failed = runner.get_results(results)
-    assert (runs, failed) == (1, 0), f"{top}: {capture} is not equal"
+    how = f"packets {packets or 'all'}, idle {idle}, backpressure {backpressure}, seed {seed}"
+    assert (runs, failed) == (1, 0), f"{top}: {capture} is not equal; {how}"
     return json.loads(report.read_text())
