@@ -16,6 +16,9 @@ from hw.stream import Queue
 from model.contract import TAG_SIZE, TLS_VERSION_BYTES
 
 QUEUE_DEPTH = 16
+ITEMS_DEPTH = 16
+"""Times lanes: an item waits for its fragment's placed hash while the hashes behind it are made, of more fragments
+the wider the beat is."""
 PLAIN_DEPTH = 48
 """Plaintext waits for its keystream: the latency of the AES pipeline and a few beats."""
 STAGES = 3
@@ -73,10 +76,11 @@ class Align(wiring.Component):
         config = self.config
         width, lanes = config.width, config.lanes
         hashed_depth = PLAIN_DEPTH if self.transmit else QUEUE_DEPTH
+        items_depth = ITEMS_DEPTH * lanes
         m.submodules.plan = plan = Plan(config, self._work)
         m.submodules.keystream_queue = keystream = Queue(layouts.keystream_request(config), depth=QUEUE_DEPTH)
         m.submodules.hashed_queue = hashed = Queue(self._hashed, depth=hashed_depth)
-        m.submodules.items_queue = items = Queue(self._items, depth=QUEUE_DEPTH)
+        m.submodules.items_queue = items = Queue(self._items, depth=items_depth)
         wiring.connect(m, wiring.flipped(self.i), plan.i)
         wiring.connect(m, keystream.o, wiring.flipped(self.keystream))
         wiring.connect(m, hashed.o, wiring.flipped(self.hashed))
@@ -145,7 +149,7 @@ class Align(wiring.Component):
             room.eq(
                 (keystream.level < QUEUE_DEPTH - STAGES)
                 & (hashed.level < hashed_depth - STAGES)
-                & (items.level < QUEUE_DEPTH - STAGES)
+                & (items.level < items_depth - STAGES)
             ),
             step.eq(chosen_valid & room & (chosen_work.end | available)),
             self.buffer.address.eq(chosen.address),
