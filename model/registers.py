@@ -50,12 +50,30 @@ class Access(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Field:
+    """`width` bits of a register's word, from bit `low` up."""
+
+    name: str
+    low: int
+    width: int
+    text: str = ""
+
+    @property
+    def mask(self) -> int:
+        return ((1 << self.width) - 1) << self.low
+
+    @property
+    def where(self) -> str:
+        return f"bit {self.low}" if self.width == 1 else f"bits {self.low + self.width - 1}:{self.low}"
+
+
+@dataclass(frozen=True, slots=True)
 class Register:
     """`words` words of 32 bits from byte `offset` of the block, lowest word first.
 
     `member` is where its value goes in the command (hw.layouts.command) or comes from in the response; bits above
     that member's are ignored, and zero when read. `secret`: reads as zero and is erased when the device has taken the
-    command.
+    command. `fields`: its parts, where it has some; bits of none of them are ignored, and zero when read.
     """
 
     name: str
@@ -65,10 +83,17 @@ class Register:
     words: int = 1
     member: str = ""
     secret: bool = False
+    fields: tuple[Field, ...] = ()
 
     @property
     def end(self) -> int:
         return self.offset + 4 * self.words
+
+    @property
+    def described(self) -> str:
+        """The text, with those of its fields."""
+        parts = "; ".join(f"{f.where} `{f.name}`{f': {f.text}' if f.text else ''}" for f in self.fields)
+        return ": ".join(part for part in (self.text, parts) if part)
 
 
 _READ, _WRITE, _BOTH = Access.READ, Access.WRITE, Access.BOTH
@@ -81,10 +106,13 @@ IDENTITY = (
     Register("NEXT", 0x010, _READ, "distance in bytes to the next block; 0: this is the last"),
 )
 
-STATUS = Register("STATUS", 0x040, _READ, "bit 0 BUSY: the device has a command; bit 1 RESPONSE: a response waits")
-DOORBELL = Register("DOORBELL", 0x044, _WRITE, "bits 7:0: give the device the command with this opcode")
+_BUSY = Field("BUSY", 0, 1, "the device has a command")
+_RESPONSE = Field("RESPONSE", 1, 1, "a response waits")
+_OPCODE = Field("OPCODE", 0, 8, "give the device the command with this opcode")
+STATUS = Register("STATUS", 0x040, _READ, "", fields=(_BUSY, _RESPONSE))
+DOORBELL = Register("DOORBELL", 0x044, _WRITE, "", fields=(_OPCODE,))
 POP = Register("POP", 0x048, _WRITE, "any value: discard the response")
-BUSY, RESPONSE = 1, 2
+BUSY, RESPONSE = _BUSY.mask, _RESPONSE.mask
 """Bits of STATUS."""
 
 COMMAND = (
@@ -133,14 +161,22 @@ ADAPTER_CONTROL = Register(
     "ADAPTER_CONTROL",
     0x100,
     _BOTH,
-    "bit 0: headers in front of received frames; bits 5:4: of frames to send, 0 none has one, 1 those marked, 2 all",
+    "",
+    fields=(
+        Field("RX_HEADERS", 0, 1, "headers in front of received frames"),
+        Field("TX_HEADERS", 4, 2, "headers of frames to send: 0 none has one, 1 those marked, 2 all"),
+    ),
 )
 ADAPTER_HEADERS = Register(
     "ADAPTER_HEADERS",
     0x104,
     _READ,
-    f"bits 7:0 version of the headers: {METADATA_VERSION}; 15:8 and 23:16 their bytes, received and to send: "
-    f"{RX_METADATA_BYTES} and {TX_METADATA_BYTES}",
+    "",
+    fields=(
+        Field("HEADER_VERSION", 0, 8, f"of the headers: {METADATA_VERSION}"),
+        Field("RX_BYTES", 8, 8, f"of a received frame's header: {RX_METADATA_BYTES}"),
+        Field("TX_BYTES", 16, 8, f"of the header of a frame to send: {TX_METADATA_BYTES}"),
+    ),
 )
 ADAPTER_MALFORMED = Register(
     "ADAPTER_MALFORMED", 0x108, _READ, "frames to send that were dropped for their header (wraps)"
@@ -149,7 +185,8 @@ ADAPTER_LAST_DROP = Register(
     "ADAPTER_LAST_DROP",
     0x10C,
     _READ,
-    "of the last frame the transmit device dropped: bits 3:0 status, 27:4 handle; bit 31: there was one",
+    "of the last frame the transmit device dropped",
+    fields=(Field("DROP_STATUS", 0, 4), Field("DROP_HANDLE", 4, 24), Field("DROPPED", 31, 1, "there was one")),
 )
 ADAPTER = (ADAPTER_CONTROL, ADAPTER_HEADERS, ADAPTER_MALFORMED, ADAPTER_LAST_DROP)
 """What the adapter's block has behind IDENTITY, and all it has."""

@@ -204,8 +204,8 @@ def build_parser() -> argparse.ArgumentParser:
     generate.add_argument(
         "--with-extras",
         action="store_true",
-        help="beside FILE also a FuseSoC core, a file list, Verilator's lint waivers, and the registers as C header "
-        "and Markdown page",
+        help="beside FILE also a FuseSoC core, a file list, Verilator's lint waivers, and the registers as C header, "
+        "Markdown page and SystemRDL",
     )
     generate.set_defaults(run=run_generate)
 

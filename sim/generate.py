@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hw.axi.documents import c_header, markdown
+from hw.axi.systemrdl import system_rdl
 from hw.axi.top import tuser_layouts
 from hw.config import Config
 from hw.corundum.layouts import Taps, rx_header, tx_header
@@ -91,8 +92,8 @@ def signals(text: str) -> list[str]:
 
 
 def extra_files(top: str, file: str, ports: list[dict[str, Any]]) -> dict[str, str]:
-    """FuseSoC core, file list, lint waivers, and the registers as C header and page, by name; for `corundum` also the
-    instance to paste into its application block."""
+    """FuseSoC core, file list, lint waivers, and the registers as C header, page and SystemRDL, by name; for `corundum`
+    also the instance to paste into its application block."""
     stem = Path(file).stem
     header, page, waivers = f"{stem}_registers.h", f"{stem}_registers.md", f"{stem}.vlt"
     try:
@@ -131,6 +132,7 @@ targets:
         waivers: LINT_WAIVERS.read_text(encoding="utf-8"),
         header: c_header(),
         page: markdown(),
+        f"{stem}_registers.rdl": system_rdl(top),
     }
 
 

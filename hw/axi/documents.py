@@ -6,7 +6,6 @@ from model.registers import (
     ADAPTER_NUMBER,
     ANSWER,
     BLOCK_BYTES,
-    BUSY,
     COMMAND,
     COUNTER_WORDS,
     DOORBELL,
@@ -17,7 +16,6 @@ from model.registers import (
     READ_WORDS,
     REGISTER_MAP_VERSION,
     REGISTERS,
-    RESPONSE,
     STATUS,
     Direction,
     Register,
@@ -61,7 +59,7 @@ def _rows(registers: tuple[Register, ...]) -> list[str]:
     rows = ["| offset | register | access | |", "| --- | --- | --- | --- |"]
     for r in registers:
         where = f"`{r.offset:#05x}`" if r.words == 1 else f"`{r.offset:#05x}`..`{r.end - 4:#05x}`"
-        text = f"{r.text}; *secret*" if r.secret else r.text
+        text = f"{r.described}; *secret*" if r.secret else r.described
         rows.append(f"| {where} | `{r.name}` | {r.access.value} | {text} |")
     return rows
 
@@ -126,7 +124,8 @@ def c_header() -> str:
         {f"REG_{r.name}": r.offset for r in ADAPTER}, "of the adapter's block, behind IDENTIFICATION to NEXT", "#05x"
     )
     define({f"WORDS_{r.name}": r.words for r in REGISTERS if r.words > 1}, "their words, where more than one", "d")
-    define({"STATUS_BUSY": BUSY, "STATUS_RESPONSE": RESPONSE}, "bits of STATUS", "#x")
+    fields = {f"{r.name}_{f.name}": f.mask for r in (*REGISTERS, *ADAPTER) for f in r.fields}
+    define(fields, "fields, as masks of their register", "#x")
     words = {f"READ_{name}": READ_WINDOW + 8 * a for name, a in READ_WORDS.items()}
     define(words, "words of the READ window, 64 bits each", "#05x")
     for direction, names in COUNTER_WORDS.items():

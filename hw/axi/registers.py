@@ -24,12 +24,12 @@ from model.registers import (
 )
 
 
-def _flat(layout, prefix: str = "") -> dict[str, int]:
+def member_widths(layout, prefix: str = "") -> dict[str, int]:
     """Widths of a layout's innermost fields by dotted name."""
     widths = {}
     for name, field in layout:
         if isinstance(field.shape, type(layout)):
-            widths |= _flat(field.shape, f"{prefix}{name}.")
+            widths |= member_widths(field.shape, f"{prefix}{name}.")
         else:
             widths[prefix + name] = field.width
     return widths
@@ -37,7 +37,7 @@ def _flat(layout, prefix: str = "") -> dict[str, int]:
 
 def check_table(table, layout, *, besides: tuple[str, ...] = ()) -> None:
     """Raise unless layout and table have the same members, and each register is wide enough for its own."""
-    widths = {name: width for name, width in _flat(layout).items() if name not in besides}
+    widths = {name: width for name, width in member_widths(layout).items() if name not in besides}
     registers = {register.member: register for register in table}
     if widths.keys() != registers.keys():
         odd = ", ".join(sorted(widths.keys() ^ registers.keys()))

@@ -8,6 +8,7 @@ import pytest
 import hw.axi.top
 import hw.corundum.top
 from hw.axi.documents import c_header, markdown
+from hw.axi.systemrdl import system_rdl
 from hw.config import PRESETS, Config
 from hw.verilog import generate
 from sim.cli import main
@@ -49,12 +50,14 @@ def test_standard_output_and_rtlil(capsys):
 
 def test_extras(tmp_path):
     assert main(["generate", "-o", str(tmp_path / "nic.v"), "--with-extras"]) == 0
-    names = {"nic.v", "nic.json", "nic.core", "nic.f", "nic.vlt", "nic_registers.h", "nic_registers.md"}
+    registers = {"nic_registers.h", "nic_registers.md", "nic_registers.rdl"}
+    names = {"nic.v", "nic.json", "nic.core", "nic.f", "nic.vlt", *registers}
     assert {p.name for p in tmp_path.iterdir()} == names
     assert (tmp_path / "nic.f").read_text() == "nic.v\n"
     assert (tmp_path / "nic.vlt").read_text() == LINT_WAIVERS.read_text()
     assert (tmp_path / "nic_registers.h").read_text() == c_header()
     assert (tmp_path / "nic_registers.md").read_text() == markdown()
+    assert (tmp_path / "nic_registers.rdl").read_text() == system_rdl("rx")
     core = (tmp_path / "nic.core").read_text()
     assert core.startswith("CAPI=2:\n")  # by this line FuseSoC knows the file
     assert set(re.findall(r"files: \[(.*)\]", core)) <= names and "toplevel: ktls_nic_rx" in core
