@@ -10,10 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from model.cycles import placing
 from model.cycles.context import PARTS, Uses
-from model.cycles.costs import NEVER, Costs, costs_of
+from model.cycles.costs import NEVER, Costs, Hashed, costs_of
 from model.cycles.packets import NO_PAUSE, Array, Packets
-from model.cycles.rooms import INSIDE, WAYS, Direction, Rooms
+from model.cycles.placing import Fragments, Placing
+from model.cycles.rooms import INSIDE, Direction, Rooms
 
 STRETCH = 2048
 """Packets of a stretch at least: far more than are inside at one time."""
@@ -31,7 +33,6 @@ KEPT = (
     "tracked",
     "aligned",
     "judged",
-    "placed",
     "overlaid",
     "patched",
     "gone",
@@ -74,8 +75,7 @@ class Timing:
 
 def simulate(packets: Packets, rooms: Rooms, uses: Uses | None = None) -> Timing:
     """Run the packets through the rooms. `uses` of a context cache, if not all state is in the device."""
-    costs = costs_of(packets, rooms)
-    chain = _Chain(packets, costs, rooms, uses)
+    chain = _Chain(packets, *costs_of(packets, rooms), rooms, uses)
     return chain.run()
 
 
@@ -84,8 +84,8 @@ State = dict[str, npt.NDArray[np.int64]]
 
 
 class _Chain:
-    def __init__(self, packets: Packets, costs: Costs, rooms: Rooms, uses: Uses | None = None):
-        self.packets, self.costs, self.rooms, self.uses = packets, costs, rooms, uses
+    def __init__(self, packets: Packets, costs: Costs, hashed: Hashed, rooms: Rooms, uses: Uses | None = None):
+        self.packets, self.costs, self.hashed, self.rooms, self.uses = packets, costs, hashed, rooms, uses
         self.latest = LATEST + (LATEST_CONTEXTS if uses else ())
         count = len(packets)
         self.stretches = max(1, min(STRETCHES, count // STRETCH))
@@ -96,6 +96,10 @@ class _Chain:
         self.slow = bool(np.any(packets.slow > 0))
         self.waiting = uses.cache.waiting if uses else 0
         self.holds = self._holds()
+        self.placing: Placing | None = None
+        if hashed.crowded:
+            fragments = Fragments.of(hashed, rooms, self.steps, self.stretches)
+            self.placing = Placing(fragments, rooms, self.stretches)
 
     def _by_step(self, values: Array, rest: int) -> Array:
         """As rows of steps, a column for each stretch."""
@@ -124,7 +128,8 @@ class _Chain:
     def empty(self) -> State:
         state: State = {name: np.full(self.stretches, NEVER, np.int64) for name in KEPT}
         state["last_in"] = np.full(self.stretches, -1, np.int64)
-        return state | {name: np.full((INSIDE, self.stretches), NEVER, np.int64) for name in self.latest}
+        state |= {name: np.full((INSIDE, self.stretches), NEVER, np.int64) for name in self.latest}
+        return state | (placing.empty(self.rooms, self.stretches, NEVER) if self.placing else {})
 
     def run(self) -> Timing:
         count = len(self.packets)
@@ -176,7 +181,10 @@ class _Chain:
             moved = int(state["last_in"][k - 1]) + 1
             for name in tuple(state):
                 value = ahead[name][..., k - 1] + moved * _unit(name)
-                if alone is not None:
+                if alone is not None and name in placing.names_of(self.rooms):
+                    late = alone["last_in"][k - 1] >= ahead["last_in"][k - 1] + moved
+                    value = alone[name][..., k - 1] if late else value
+                elif alone is not None:
                     value = np.maximum(value, alone[name][..., k - 1])
                 state[name][..., k] = _ever(value)
         return state
@@ -210,7 +218,9 @@ class _Chain:
         for name, values in before.items():
             values[:INSIDE] = state[name]
         columns = np.arange(n)
-        last, g, c, o, taken2, taken, f, d, v, p, q, y, x, bus = (state[name] for name in KEPT)
+        if self.placing:
+            self.placing.begin(state)
+        last, g, c, o, taken2, taken, f, d, v, q, y, x, bus = (state[name] for name in KEPT)
         take, most, add = np.take, np.maximum, np.add
         one = np.empty(n, np.int64)
         for s in range(steps):
@@ -282,12 +292,14 @@ class _Chain:
                 most(late, 0, out=late)
                 reach, done = k + late, d + late
             # GHASH, verdict
-            p = most(p, WAYS * (done - rows["streamed"][s]), out=t["p"][s])
-            p += rows["placing"][s]
-            v = add(v, rows["verdict"][s], out=t["v"][s])
-            most(v, add(reach, rows["power"][s], out=one), out=v)
+            powered = add(reach, rows["power"][s], out=t["p"][s])
+            judged, v = v, add(v, rows["verdict"][s], out=t["v"][s])
+            if self.placing:
+                summed = self.placing.step(s, reach, judged)
+                powered[:] = np.where(rows["alone"][s] > 0, NEVER, self.placing.there + r.end)
+                most(v, add(summed, rows["judge"][s], out=one), out=v)
+            most(v, powered, out=v)
             most(v, add(done, rows["settle"][s], out=one), out=v)
-            most(v, add(p // WAYS, r.place + r.encrypted, out=one), out=v)
             # way out
             first = np.where(rows["alone"][s] > 0, q + r.overlay, earlier + r.overlay_next)
             q_out = q + rows["flush"][s]
@@ -302,10 +314,12 @@ class _Chain:
             x = add(gone, r.out, out=t["x"][s])
         self.times = t | {"R": released[INSIDE:]}
         self.released_before = released[INSIDE - 1 : -1]
-        values = dict(zip(KEPT, (last, g, c, o, taken2, taken, f, d, v, p, q, y, x, bus), strict=True))
+        values = dict(zip(KEPT, (last, g, c, o, taken2, taken, f, d, v, q, y, x, bus), strict=True))
         end = {name: _ever(value) for name, value in values.items()}
         end["released"] = _ever(released[steps:])
         end["begun_out"] = _ever(begun_out[steps:])
+        if self.placing:
+            end |= {name: _ever(value) for name, value in self.placing.end().items()}
         return end | {name: _ever(values[steps:]) for name, values in before.items()}
 
     def _fetched(self, s: int, found: Array, before: State, bus: Array, columns: Array) -> tuple[Array, Array]:
@@ -352,7 +366,7 @@ class _Chain:
         stalls["align"] = np.maximum(t["f"] - free, 0) + t["d"] - np.maximum(t["f"] + r.plan, NEVER)
         base = r.aligned + r.encrypted + r.hash + r.place + 1
         ready = np.maximum(t["k"] + base, t["d"] + rows["settle"])
-        powered = np.maximum(ready, t["k"] + rows["power"])
+        powered = np.maximum(ready, t["p"])
         stalls["ghash"] = powered - ready
         stalls["verdict"] = np.maximum(t["v"] - powered, 0)
         go = np.maximum(t["v"] + r.order, self.released_before + 1)
@@ -380,7 +394,7 @@ class _Chain:
 
 def _unit(name: str) -> int:
     """What a cycle counts in that time."""
-    return {"placed": WAYS, "memory": PARTS}.get(name, 1)
+    return PARTS if name == "memory" else placing.unit_of(name)
 
 
 def _ever(values: Array) -> Array:

@@ -10,8 +10,10 @@ import numpy as np
 
 from model.contract import TAG_SIZE
 from model.cycles.packets import Array, Packets
-from model.cycles.rooms import WAYS, Direction, Rooms
+from model.cycles.rooms import Direction, Rooms
 
+CROWDED = 1.5
+"""Cycles for each product with which none waits long."""
 NEVER = -(1 << 40)
 """Earlier than everything: no constraint."""
 
@@ -67,10 +69,8 @@ class Costs:
     """Verdict, from the end in the aligner."""
     verdict: Array
     """Work of the verdict's room."""
-    placing: Array
-    """Work of the placing multiplier, in parts of a cycle (WAYS)."""
-    streamed: Array
-    """Aligned beats of all fragments."""
+    judge: Array
+    """Of that, behind the fragments."""
     overlay: Array
     """Work of the room that brings overlays into the frame's grid."""
     emitted: Array
@@ -79,6 +79,27 @@ class Costs:
     patches: Array
     alone: Array
     """1: no fragments, so nothing of the overlay is known before the end's."""
+
+
+@dataclass
+class Hashed:
+    """Fragments one by one.
+
+    Attributes
+    ----------
+    many : Array
+        Fragments of each packet.
+    beats, digits, work : Array
+        Of each fragment: aligned beats, nonzero digits of its exponent, cycles of the verdict's room.
+    crowded : bool
+        Some are so short that they may wait for the powers of others; else `Costs.power` says it all.
+    """
+
+    many: Array
+    beats: Array
+    digits: Array
+    work: Array
+    crowded: bool
 
 
 def blocks(p: Packets, width: int) -> tuple[Array, Array, Array, Array]:
@@ -99,7 +120,7 @@ def digits_of(exponent: Array) -> Array:
     return np.bitwise_count((exponent | exponent >> 1) & 0x5555).astype(np.int64)
 
 
-def costs_of(p: Packets, r: Rooms) -> Costs:
+def costs_of(p: Packets, r: Rooms) -> tuple[Costs, Hashed]:
     count, width = len(p), r.width
     beats = -(-p.size // width)
     need = np.minimum(np.where(p.ipv6, IPV6_NEED, IPV4_NEED), r.window)
@@ -118,15 +139,21 @@ def costs_of(p: Packets, r: Rooms) -> Costs:
     )
     at = np.searchsorted(p.frame, np.arange(count + 1))
     many = np.diff(at)
+    fragments = np.bincount(p.frame[p.count > 0], minlength=count)
+    fragmented = fragments > 0
+    walks = p.matched & ~p.refused & (p.slow == 0)
+    fast = walks & fragmented
+    before = np.concatenate((np.zeros(min(count, 1), np.bool_), fast[:-1]))
+    chained = fast & before & p.follows
     opens = np.zeros(len(p.frame), np.bool_)
     opens[at[:-1][many > 0]] = True
     behind_cut = np.concatenate((np.zeros(min(len(opens), 1), np.bool_), p.resumed[:-1]))
     header = r.header + r.unforeseen * (opens | behind_cut) + r.resumed * (p.resumed & p.whole) + r.part * ~p.whole
+    if not r.foresees:
+        second = np.flatnonzero(~opens & np.concatenate((opens[:1] & False, opens[:-1])))
+        header[second] += r.unforeseen * ((p.header_end[second - 1] == 0) & ~chained[p.frame[second]])
     header = np.where(p.header_end > 0, header, 0)
     work = 1 + r.fetch * (p.first != 16)
-    # A power takes one of the multiplier's ways; its slot is taken from the first beat to the hash's product.
-    life = hash_done + aligned - r.aligned - r.encrypted
-    placing = np.maximum(np.where(digits > 1, r.power_step * (digits - 1) + r.power_turn, WAYS), WAYS * life // r.slots)
 
     # The tracker's next state, the aligner's last two ends: from the tracker's begin, from the aligner's end before.
     own = [np.full(count, r.begin), np.full(count, NEVER), np.full(count, NEVER)]
@@ -148,30 +175,21 @@ def costs_of(p: Packets, r: Rooms) -> Costs:
         settled[of] = np.where(here, np.maximum(settled[of] - some + work[k], hash_done[k]), settled[of])
     last_piece = at[1:] - 1
     has = many > 0
-    fragments = np.zeros(count, np.int64)
-    streamed, worked, placed = (np.zeros(count, np.int64) for _ in range(3))
-    spent = np.where(p.count > 0, 1, 0)
+    streamed, worked = (np.zeros(count, np.int64) for _ in range(2))
     for into, values in (
-        (fragments, spent),
         (streamed, aligned),
         (worked, np.where(p.count > 0, work, 0)),
-        (placed, np.where(p.count > 0, placing, 0)),
     ):
         total = np.concatenate((np.zeros(1, np.int64), np.cumsum(values)))
         into += total[at[1:]] - total[at[:-1]]
     bare = np.zeros(count, np.int64)
     bare[has] = np.where((p.count == 0) & p.whole, r.bare, 0)[last_piece[has]]
 
-    fragmented = fragments > 0
-    walks = p.matched & ~p.refused & (p.slow == 0)
     track = np.where(walks, np.maximum(own[0] + bare, own[1]), np.where(p.matched, r.begin, r.passed))
     blocked = np.where(walks, np.maximum(prior[0] + bare, prior[1]), -1)
     slow = p.slow > 0
     late = np.where(slow, p.slow, 0)
     free = np.where(walks, free + bare, track)
-    fast = walks & fragmented
-    before = np.concatenate((np.zeros(min(count, 1), np.bool_), fast[:-1]))
-    chained = fast & before & p.follows
     same = np.zeros(count, np.bool_)
     same[1:] = p.matched[1:] & p.matched[:-1] & (p.connection[1:] == p.connection[:-1])
     start_at = np.where(chained, r.follows, np.where(same, r.same, np.where(p.matched, 0, 1 - r.passed)))
@@ -185,7 +203,8 @@ def costs_of(p: Packets, r: Rooms) -> Costs:
     patches = (total[at[1:]] - total[at[:-1]]) * r.patch + 1
     total = np.concatenate((np.zeros(1, np.int64), np.cumsum(completes)))
     kept = np.minimum(total[at[1:]] - total[at[:-1]], r.slots) * r.kept
-    return Costs(
+    judge = np.where(fragmented, r.end, r.end_alone) + kept
+    costs = Costs(
         beats=beats,
         parse=parse,
         hash=hashed,
@@ -205,9 +224,8 @@ def costs_of(p: Packets, r: Rooms) -> Costs:
         settle=r.aligned
         + np.where(fragmented, 0, 1)
         + (r.encrypted - 1 + r.delta if r.direction is Direction.TX else 0),
-        verdict=worked + np.where(fragmented, r.end, r.end_alone) + kept,
-        placing=placed,
-        streamed=streamed,
+        verdict=worked + judge,
+        judge=judge,
         overlay=overlay,
         emitted=np.full(count, r.aligned + r.keystream + r.dealign),
         flush=flush,
@@ -215,6 +233,25 @@ def costs_of(p: Packets, r: Rooms) -> Costs:
         chained=np.where(chained, 1, 0),
         alone=np.where(fragmented, 0, 1),
     )
+    return costs, _hashed(p, r, fragments, beats, aligned, digits, work)
+
+
+def _hashed(p: Packets, r: Rooms, many: Array, beats: Array, aligned: Array, digits: Array, work: Array) -> Hashed:
+    of = np.flatnonzero(p.count > 0)
+    # Cycles from the fragment before, at least; products that as many as wait at a time need in theirs.
+    gap = aligned[of]
+    frame = p.frame[of]
+    first = np.ones(len(of), np.bool_)
+    first[1:] = frame[1:] != frame[:-1]
+    gap = np.where(first, np.maximum(gap + 1, beats[frame] - (gap - 1) * (many[frame] - 1)), gap)
+    window = min(r.slots, len(of))
+    if window:
+        total = np.concatenate((np.zeros((2, 1), np.int64), np.cumsum((gap, digits[of]), axis=1)), axis=1)
+        cycles, products = total[:, window:] - total[:, :-window]
+        crowded = bool(np.any(CROWDED * products > cycles))
+    else:
+        crowded = False
+    return Hashed(many, aligned[of], digits[of], work[of], crowded)
 
 
 def _dealign(

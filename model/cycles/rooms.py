@@ -13,10 +13,6 @@ INSIDE = 31
 """Frames inside at one time, from the first beat taken to the last one given."""
 
 
-WAYS = 4
-"""Powers that the placing multiplier makes at one time: work there is counted in parts of a cycle."""
-
-
 class Direction(StrEnum):
     RX = "rx"
     TX = "tx"
@@ -54,6 +50,7 @@ class Rooms:
     lookup: bool = True
     hash_ipv4: int = 2
     hash_ipv6: int = 9
+    """A step less than the hash has (Lookup)."""
     read: int = 3
     """Fingerprints of one frame, while keys are compared for the one before."""
     hit: int = 3
@@ -75,6 +72,9 @@ class Rooms:
     header: int = 1
     """A record header behind a fragment: "header". At the frame's begin: "walk" before it."""
     unforeseen: int = 1
+    foresees: bool = True
+    """Where the record ends that a frame not begun by `follows` goes on with; transmit: only behind its first
+    fragment, and the next header is unforeseen."""
     resumed: int = 1
     """One that the frame's start cuts: "check" behind it, and the next one is not foreseen."""
     part: int = 0
@@ -103,11 +103,12 @@ class Rooms:
     """From the placing power to that product."""
     power_first: int = 3
     power_step: int = 4
-    """A placing power of d > 1 digits is there power_first + power_step (d - 1) cycles behind the first beat."""
-    power_turn: int = 6
-    """One of the WAYS from one power to the next, beside its products."""
+    """From one product of a power to the next. A power of d > 1 digits is there power_first + power_step (d - 1) cycles
+    behind the first beat."""
+    multipliers: int = 1
+    """That make powers and place hashes, and take fragments in turn."""
     slots: int = 8
-    """Fragments whose power is being made or whose hash is awaited."""
+    """Fragments whose power is being made or whose hash is awaited, of a multiplier."""
 
     # --- hw/verdict.py, hw/seal.py
     fetch: int = 1
@@ -148,7 +149,16 @@ def rooms_of(direction: Direction | str, width: int, sbox: str = "rom") -> Rooms
     keystream = 3 + 14 * {"rom": 1, "logic": 1, "bram": 2}[sbox]
     hash_ = 4 if width == 16 else 8
     if direction is Direction.RX:
-        return Rooms(direction, width, checksum=6 + tree, hash=hash_, keystream=keystream)
+        steps = {16: (2, 9), 32: (1, 4), 64: (0, 2)}[width]
+        return Rooms(
+            direction,
+            width,
+            checksum=6 + tree,
+            hash_ipv4=steps[0],
+            hash_ipv6=steps[1],
+            hash=hash_,
+            keystream=keystream,
+        )
     return Rooms(
         direction,
         width,
@@ -157,6 +167,7 @@ def rooms_of(direction: Direction | str, width: int, sbox: str = "rom") -> Rooms
         checksum=7 + tree,
         lookup=False,
         passed=1,
+        foresees=False,
         part=1,
         there=1,
         hash=hash_,

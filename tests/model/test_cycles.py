@@ -1,11 +1,14 @@
 """The cycle model by itself: cases worked by hand, and what holds for any packets."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.cycles import Packets, packets_of, rooms_of, simulate
+from model.cycles.costs import costs_of
 from model.cycles.packets import Records
 from model.cycles.rooms import INSIDE
 
@@ -44,6 +47,18 @@ def test_tiny_records_hold_the_aligner():
     assert 2 * 1448 / 86 < each < 2 * (1448 / 86 + 2)
     waits = {room: int(waited.sum()) for room, waited in timing.stalls.items()}
     assert waits["release"] < waits["track"] + waits["align"] + waits["buffer"]
+
+
+@pytest.mark.parametrize("direction", ["rx", "tx"])
+def test_short_fragments_share_the_multipliers(direction: str):
+    """W=64, segments of 64 bytes: a fragment takes a product for each digit of its exponent, and powers wait for one
+    another, which loses some cycles. With more multipliers the bus is the limit."""
+    packets = packets_of(64, 16384, 2000)
+    _, hashed = costs_of(packets, rooms_of(direction, 64))
+    one, many = (replace(rooms_of(direction, 64), multipliers=n) for n in (1, 4))
+    each = np.diff(simulate(packets, one).last_out)[100:].mean()
+    assert hashed.crowded and hashed.digits.mean() <= each < hashed.digits.mean() + 1
+    assert np.diff(simulate(packets, many).last_out)[100:].mean() == pytest.approx(3, rel=0.02)
 
 
 def test_records_are_cut_at_packets():

@@ -35,13 +35,8 @@ def test_sample_transmit(tx_device_engine):
     assert summary(rows)["worst"] <= TARGET, rows
 
 
-# The placing multiplier makes four powers at a time, and the model counts their sum; transmit is not fitted to the
-# trackers of two cycles a frame.
-SHORT_SEGMENTS = pytest.mark.xfail(reason="W=64, short segments: receive to 7.2 %, transmit to 42 % off", strict=False)
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("width", [16, pytest.param(64, marks=SHORT_SEGMENTS)])
+@pytest.mark.parametrize("width", [16, 32, 64])
 @pytest.mark.parametrize("direction", list(Direction))
 def test_grid(width, direction):
     rows = bench_model((width,), (direction,), [])
@@ -49,7 +44,8 @@ def test_grid(width, direction):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("width", [16, 64])
-def test_captures(width):
-    rows = bench_model((width,), (Direction.RX,), sorted(CAPTURES.glob("*.pcap")), grid=())
+@pytest.mark.parametrize("width", [16, 32, 64])
+@pytest.mark.parametrize("direction", list(Direction))
+def test_captures(width, direction):
+    rows = bench_model((width,), (direction,), sorted(CAPTURES.glob("*.pcap")), grid=())
     assert summary(rows)["worst"] <= TARGET, rows
