@@ -26,23 +26,37 @@ def search_states(m: Module, config: Config, tracker, frame, walk: Walk, entry, 
         finder.tls13.eq(entry.tls13),
         finder.buffer.data.eq(tracker.buffer.data),
     ]
+    last = Signal(config.pointer_bits, name="last_searched")
+    there = Signal(name="searched_there")  # all of the frame: a search does not wait for a beat
+    window = Cat(entry.tail, walk.ahead[: 8 * TAIL])
+    fits = Signal(TAIL, name="tail_fits")
+    # late: in registers, and two cycles at least lie between a frame's begin and these states
+    sums = m.d["sync" if config.late else "comb"]
+    sums += [
+        last.eq(frame.base + ((walk.limit - 1) >> config.rotate_bits)),
+        there.eq(readable(tracker.written, tracker.ended, last, frame.packet)),
+        fits.eq(
+            Cat(
+                looks_like_header(window[8 * n :][: 8 * HEADER_SIZE], entry.tls13) & (walk.left > n)
+                for n in range(TAIL)
+            )
+        ),
+    ]
     with m.State("buffered"):
-        # all of the frame: a search does not wait for a beat
-        last = frame.base + ((walk.limit - 1) >> config.rotate_bits)
-        with m.If(readable(tracker.written, tracker.ended, last[: config.pointer_bits], frame.packet)):
+        with m.If(there):
             m.next = "search"
             with m.If(entry.tail_valid):
                 m.next = "read tail" if config.late else "tail"
     if config.late:
         with m.State("read tail"):
+            m.next = "compare tail"
+        with m.State("compare tail"):
             m.next = "tail"
 
     with m.State("tail"):
         m.next = "search"
-        window = Cat(entry.tail, walk.ahead[: 8 * TAIL])
         for n in reversed(range(TAIL)):
-            text = window[8 * n :][: 8 * HEADER_SIZE]
-            with m.If(looks_like_header(text, entry.tls13) & (walk.left > n)):
+            with m.If(fits[n]):
                 m.d.sync += track(place=walk.cursor - (TAIL - n), header=entry.tail >> 8 * n, count=TAIL - n)
                 m.next = "walk"
 

@@ -11,7 +11,7 @@ from hw.intake import Intake
 from hw.operations import Operations
 from hw.search import TAIL, search_states
 from hw.sequence import after
-from hw.track_commands import operate
+from hw.track_commands import Weighed, operate
 from hw.walk import Walk, position_layout
 from model.contract import MAX_RECORD, Checksum, Status
 
@@ -80,7 +80,7 @@ class Track(wiring.Component):
         end_seq = Signal(32)
         record_end = Signal(32)  # H of the contract: where the record in progress ends
         status = Signal(Status)
-        walk = Walk(m, config, self, frame, at, entry.tls13, index)
+        walk = Walk(m, config, self, frame, at, entry.tls13, index, staged=config.late)
 
         m.d.comb += [
             self.o.p.payload_length.eq(frame.payload_length),
@@ -174,6 +174,8 @@ class Track(wiring.Component):
             fresh.at.number.eq(operation.record_number),
         ]
 
+        known = entry if config.late else read.data
+        weighed = Weighed(m, operation, known, late=config.late)
         with m.FSM() as fsm:
             with m.State("idle"):
                 intake.idle(begin)
@@ -304,9 +306,11 @@ class Track(wiring.Component):
             if config.late:
                 with m.State("operation"):
                     m.d.sync += entry.eq(read.data)
+                    m.next = "weigh"
+                with m.State("weigh"):
                     m.next = "operate"
             with m.State("operate" if config.late else "operation"):
-                operate(m, self.answers.p, operation, entry if config.late else read.data, write, fresh, operations)
+                operate(m, self.answers.p, operation, known, weighed, write, fresh, operations)
                 m.d.comb += self.operations.ready.eq(1)
                 m.next = "answer"
 

@@ -1,20 +1,39 @@
 """The tracker's commands on a connection: RESYNC, QUERY (docs/contract.md, section 4)."""
 
-from amaranth.hdl import Mux
+from amaranth.hdl import Mux, Signal
 
 from hw import layouts
 from hw.sequence import after
 from model.contract import Result
 
 
-def operate(m, answer, operation, entry, write, fresh, operations):
+class Weighed:
+    """What a RESYNC of an entry comes to; with `late` in registers.
+
+    Members
+    -------
+    confirmed : Signal    it names the place where the chain of headers begins
+    accepted : Signal
+    """
+
+    def __init__(self, m, operation, entry, *, late: bool):
+        self.confirmed, self.accepted = Signal(name="confirmed"), Signal(name="accepted")
+        confirmed = entry.out_of_sync & entry.tracking & (operation.seq == entry.guess)
+        behind = entry.out_of_sync | after(entry.seen, entry.expected)
+        m.d["sync" if late else "comb"] += [
+            self.confirmed.eq(confirmed),
+            self.accepted.eq(confirmed | (behind & ~(operation.seq - entry.seen)[31])),
+        ]
+
+
+def operate(m, answer, operation, entry, weighed: Weighed, write, fresh, operations):
     """RESYNC or QUERY of an entry; the answer is there in the next cycle.
 
     `write` is the port of the entries' memory, `fresh` the state INIT writes: a RESYNC that confirms the chain of
     headers changes it to what follows the chain.
     """
-    # The place the chain begins at: number and place of what follows it.
-    confirmed = entry.out_of_sync & entry.tracking & (operation.seq == entry.guess)
+    # number and place of what follows the chain
+    confirmed, accepted = weighed.confirmed, weighed.accepted
     inside = entry.at.remaining != 0
     with m.If(confirmed & (operation.kind == layouts.TrackerOperation.RESYNC)):
         m.d.comb += [
@@ -23,8 +42,6 @@ def operate(m, answer, operation, entry, write, fresh, operations):
             fresh.at.header_count.eq(Mux(inside, 0, entry.at.header_count)),
             fresh.at.header.eq(Mux(inside, 0, entry.at.header)),
         ]
-    behind = entry.out_of_sync | after(entry.seen, entry.expected)
-    accepted = confirmed | (behind & ~(operation.seq - entry.seen)[31])
     state = answer.state
     m.d.comb += write.addr.eq(operation.index)
     m.d.sync += [

@@ -85,10 +85,14 @@ class Walk:
     frame : `base` and `packet` of the frame
     at : Signal(position_layout)    walks ahead of what the connection keeps
     tls13, index : Value
+    staged : bool
+        What a step of the walk is decided by stands in registers, two deep: each step waits two cycles for them. `left`
+        is one deep and may be read elsewhere.
     """
 
-    def __init__(self, m: Module, config: Config, tracker, frame, at, tls13, index):
+    def __init__(self, m: Module, config: Config, tracker, frame, at, tls13, index, *, staged: bool = False):
         self.m = m
+        self._staged = staged
         self.tracker = tracker
         self.at = at
         self._tls13 = tls13
@@ -102,12 +106,19 @@ class Walk:
         self.ext_first = ext_first = Signal(layouts.EXT_BITS)
         self.completes = completes = Signal()
         self.count = count = Signal(layouts.OFFSET_BITS)
-        o = tracker.o.p
-        m.d.comb += [
+        self.used_up = used_up = Signal()  # the payload is
+        self.good = good = Signal()
+        sums = m.d["sync" if staged else "comb"]
+        sums += [
             left.eq(limit - cursor),
             ext_first.eq(header.body_length + 32 - at.remaining),
             completes.eq(at.remaining <= left),
-            count.eq(Mux(completes, at.remaining, left)),
+            count.eq(Mux(at.remaining <= left, at.remaining, left)),
+            used_up.eq(left == 0),
+            good.eq(header.good),
+        ]
+        o = tracker.o.p
+        m.d.comb += [
             o.base.eq(frame.base),
             o.packet.eq(frame.packet),
             o.index.eq(index),
@@ -128,13 +139,25 @@ class Walk:
         self.needed = needed = Signal(4)
         self.available = available = Signal()
         self.header_at = header_at = Signal(layouts.OFFSET_BITS)
-        last_beat = Signal(config.pointer_bits)
+
+        def last_beat(at, name):
+            beat = Signal(config.pointer_bits, name=name)
+            nonlocal sums
+            sums += beat.eq(frame.base + ((at + header.size - 1) >> config.rotate_bits))
+            return beat
+
+        def there(beat):
+            return readable(tracker.written, tracker.ended, beat, frame.packet)
+
+        sums += wanted.eq(Mux(needed < left, needed, left))
+        if staged:
+            behind = there(last_beat(self.record_end, "beat_behind"))
+            sums += available.eq(Mux(at.remaining != 0, behind, there(last_beat(cursor, "beat_here"))))
+        else:
+            sums += available.eq(there(last_beat(header_at, "last_beat")))
         m.d.comb += [
             needed.eq(header.size - at.header_count),
-            wanted.eq(Mux(needed < left, needed, left)),
             header_at.eq(cursor),
-            last_beat.eq(frame.base + ((header_at + header.size - 1) >> config.rotate_bits)),
-            available.eq(readable(tracker.written, tracker.ended, last_beat, frame.packet)),
             tracker.buffer.address.eq(frame.base + (header_at >> config.rotate_bits)),
         ]
         self.ahead = fetched = shift_right_bytes(tracker.buffer.data, cursor[: config.rotate_bits], HEADER_BYTES)
@@ -151,7 +174,8 @@ class Walk:
     @property
     def open_sum(self):
         """Behind the walk: a record goes on of which this or an earlier frame held a part."""
-        return (self.at.remaining != 0) & (self.ext_first != 16)
+        begun = self.at.remaining != (self.header.body_length + TAG_SIZE)[: layouts.EXT_BITS]
+        return (self.at.remaining != 0) & begun
 
     def begin(self):
         """Statements for each new frame."""
@@ -182,17 +206,27 @@ class Walk:
         refused, refusal = refuse or (Const(0, 1), done)
         read = "read" if self._late else "header"
 
-        with m.State("walk"):
+        def next_header():
             with m.If(at.remaining != 0):
                 m.d.comb += self.header_at.eq(self.record_end)
+
+        if self._staged:
+            with m.State("walk"):
+                next_header()
+                m.next = "walk sums"
+            with m.State("walk sums"):
+                next_header()
+                m.next = "step"
+        with m.State("step" if self._staged else "walk"):
+            next_header()
             with m.If(self.unchecked):
                 m.d.sync += self.unchecked.eq(0)
-                with m.If(self.header.good):
+                with m.If(self.good):
                     opened()
-            with m.If(self.unchecked & ~self.header.good):
+            with m.If(self.unchecked & ~self.good):
                 m.d.sync += at.remaining.eq(0)
                 bad()
-            with m.Elif(self.left == 0):
+            with m.Elif(self.used_up):
                 done()
             with m.Elif(refused):
                 refusal()
@@ -210,11 +244,17 @@ class Walk:
                         done()
                     with m.Elif(self.foreseen & self.available):
                         m.next = read
+                    if self._staged:
+                        with m.Else():
+                            m.next = "walk"
             with m.Elif(self.available):
                 m.next = read
 
         if self._late:
             with m.State("read"):
+                m.next = "read sums" if self._staged else "header"
+        if self._staged:
+            with m.State("read sums"):
                 m.next = "header"
 
         with m.State("header"):
@@ -239,8 +279,11 @@ class Walk:
                 ]
                 m.next = "walk"
             with m.Else():
-                m.next = "check"
+                m.next = "check sums" if self._staged else "check"
 
+        if self._staged:
+            with m.State("check sums"):
+                m.next = "check"
         if check_parts:
             with m.State("part"):
                 with m.If(self.header.plausible(at.header_count)):
@@ -250,7 +293,7 @@ class Walk:
 
         with m.State("check"):
             m.d.sync += self.foreseen.eq(0)
-            with m.If(self.header.good):
+            with m.If(self.good):
                 m.d.sync += at.remaining.eq(self.header.body_length + TAG_SIZE)
                 opened()
                 m.next = "walk"
