@@ -5,7 +5,9 @@ is stepped for many stretches of the packet list at once, each from the state th
 are found by steps over the same stretches from an empty device, and checked. The answer is that of one long run.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -53,19 +55,23 @@ class Timing:
     ----------
     first_in, last_in, first_out, last_out : Array
         Cycle in which its first and last beat enter and leave.
-    stalls : dict of str to Array
-        Cycles it waited because the room was busy with those before it: `buffer` (full, or too many frames inside),
-        `lookup`, `context` (not in the cache), `track`, `align`, `ghash` (no placing power yet), `verdict`,
-        `keystream` (its overlay comes late), `release` (the bus).
+    waits : callable
+        Gives `stalls`, by room: cycles it waited because the room was busy with those before it. `buffer` (full, or too
+        many frames inside), `lookup`, `context` (not in the cache), `track`, `align`, `ghash` (no placing power yet),
+        `verdict`, `keystream` (its overlay comes late), `release` (the bus).
     """
 
     first_in: Array
     last_in: Array
     first_out: Array
     last_out: Array
-    stalls: dict[str, Array]
+    waits: Callable[[], dict[str, Array]]
     doubt: int = 0
     """0: the times are those of one long run. Else by how much a stretch of the packets was begun too early or late."""
+
+    @cached_property
+    def stalls(self) -> dict[str, Array]:
+        return self.waits()
 
     @property
     def cycles(self) -> int:
@@ -84,8 +90,8 @@ State = dict[str, npt.NDArray[np.int64]]
 
 
 class _Chain:
-    def __init__(self, packets: Packets, costs: Costs, hashed: Hashed, rooms: Rooms, uses: Uses | None = None):
-        self.packets, self.costs, self.hashed, self.rooms, self.uses = packets, costs, hashed, rooms, uses
+    def __init__(self, packets: Packets, costs: Costs, hashed: Hashed | None, rooms: Rooms, uses: Uses | None = None):
+        self.packets, self.costs, self.rooms, self.uses = packets, costs, rooms, uses
         self.latest = LATEST + (LATEST_CONTEXTS if uses else ())
         count = len(packets)
         self.stretches = max(1, min(STRETCHES, count // STRETCH))
@@ -97,12 +103,14 @@ class _Chain:
         self.waiting = uses.cache.waiting if uses else 0
         self.holds = self._holds()
         self.placing: Placing | None = None
-        if hashed.crowded:
+        if hashed:
             fragments = Fragments.of(hashed, rooms, self.steps, self.stretches)
             self.placing = Placing(fragments, rooms, self.stretches)
 
     def _by_step(self, values: Array, rest: int) -> Array:
-        """As rows of steps, a column for each stretch."""
+        """As rows of steps, a column for each stretch; one row for all steps where all values are alike."""
+        if values[0] == values[-1] and np.all(values == values[0]):
+            return np.broadcast_to(np.full(self.stretches, values[0], np.int64), (self.steps, self.stretches))
         whole = np.full(self.steps * self.stretches, rest, np.int64)
         whole[: len(values)] = values
         return np.ascontiguousarray(whole.reshape(self.stretches, self.steps).T)
@@ -135,7 +143,7 @@ class _Chain:
         count = len(self.packets)
         if not count:
             nothing = np.zeros(0, np.int64)
-            return Timing(nothing, nothing, nothing, nothing, {room: nothing for room in ROOMS})
+            return Timing(nothing, nothing, nothing, nothing, lambda: dict.fromkeys(ROOMS, nothing))
         self._rows()
         if self.stretches == 1:
             self.step(self.empty(), self.arrival)
@@ -156,6 +164,7 @@ class _Chain:
         self.rows = {
             name: self._by_step(getattr(c, name), 1 if name == "beats" else 0) for name in c.__dataclass_fields__
         }
+        self.listed = {name: list(rows) for name, rows in self.rows.items()}  # quicker in the loop
         self.arrival = self._by_step(p.arrival + self.rooms.lead, 0)
         self.pause = self._by_step(np.where(p.pause == NO_PAUSE, NEVER, p.pause), NEVER) if self.drains else None
         self.gap = self._by_step(p.gap + 1, 1) if np.any(p.gap) else None
@@ -206,7 +215,7 @@ class _Chain:
     def step(self, state: State, arrival: Array) -> State:
         """All stretches from `state`; leaves the times in `self.times`."""
         r, steps, n = self.rooms, self.steps, self.stretches
-        rows = self.rows
+        rows = self.listed
         transmit = r.direction is Direction.TX
         names = ("a", "l", "h", "g", "c", "o", "w", "f", "k", "d", "p", "v", "q", "r", "x", "m")
         t = {name: np.empty((steps, n), np.int64) for name in names}
@@ -333,6 +342,14 @@ class _Chain:
         return np.where(miss, there, NEVER), np.where(miss, through + self.back[s], bus)
 
     def _timing(self, doubt: int = 0) -> Timing:
+        t, r = self.times, self.rooms
+        first_in, last_in = self._flat(t["a"]), self._flat(t["l"])
+        if r.lead_beats:
+            first_in, last_in = self._fed(first_in)
+        first_out, last_out = self._flat(t["r"]) + r.out, self._flat(t["R"]) + r.out
+        return Timing(first_in, last_in, first_out, last_out, self._stalls, doubt)
+
+    def _stalls(self) -> dict[str, Array]:
         t, r, rows = self.times, self.rooms, self.rows
         stalls: dict[str, Array] = {}
         before = np.concatenate((np.full((1, self.stretches), -1), t["l"][:-1]))
@@ -372,11 +389,7 @@ class _Chain:
         go = np.maximum(t["v"] + r.order, self.released_before + 1)
         stalls["keystream"] = t["r"] - go + t["R"] - t["r"] - rows["beats"] + 1
         stalls["release"] = go - t["v"] - r.order
-        first_in, last_in = self._flat(t["a"]), self._flat(t["l"])
-        if r.lead_beats:
-            first_in, last_in = self._fed(first_in)
-        first_out, last_out = self._flat(t["r"]) + r.out, self._flat(t["R"]) + r.out
-        return Timing(first_in, last_in, first_out, last_out, {room: self._flat(stalls[room]) for room in ROOMS}, doubt)
+        return {room: self._flat(stalls[room]) for room in ROOMS}
 
     def _fed(self, buffered: Array) -> tuple[Array, Array]:
         """First and last beat in, in front of the beats that wait for the packet buffer."""

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from model.contract import TAG_SIZE
-from model.cycles.packets import Array, Packets
+from model.cycles.packets import Array, Flags, Packets
 from model.cycles.rooms import Direction, Rooms
 
 CROWDED = 1.5
 """Cycles for each product with which none waits long."""
+FEW = 4
+"""Packets that this is asked of together."""
 NEVER = -(1 << 40)
 """Earlier than everything: no constraint."""
 
@@ -91,15 +93,12 @@ class Hashed:
         Fragments of each packet.
     beats, digits, work : Array
         Of each fragment: aligned beats, nonzero digits of its exponent, cycles of the verdict's room.
-    crowded : bool
-        Some are so short that they may wait for the powers of others; else `Costs.power` says it all.
     """
 
     many: Array
     beats: Array
     digits: Array
     work: Array
-    crowded: bool
 
 
 def blocks(p: Packets, width: int) -> tuple[Array, Array, Array, Array]:
@@ -120,7 +119,9 @@ def digits_of(exponent: Array) -> Array:
     return np.bitwise_count((exponent | exponent >> 1) & 0x5555).astype(np.int64)
 
 
-def costs_of(p: Packets, r: Rooms) -> tuple[Costs, Hashed]:
+def costs_of(p: Packets, r: Rooms) -> tuple[Costs, Hashed | None]:
+    """What each packet takes; its fragments too if some may wait for the powers of others, else `Costs.power` says it
+    all."""
     count, width = len(p), r.width
     beats = -(-p.size // width)
     need = np.minimum(np.where(p.ipv6, IPV6_NEED, IPV4_NEED), r.window)
@@ -175,13 +176,14 @@ def costs_of(p: Packets, r: Rooms) -> tuple[Costs, Hashed]:
         settled[of] = np.where(here, np.maximum(settled[of] - some + work[k], hash_done[k]), settled[of])
     last_piece = at[1:] - 1
     has = many > 0
-    streamed, worked = (np.zeros(count, np.int64) for _ in range(2))
-    for into, values in (
-        (streamed, aligned),
-        (worked, np.where(p.count > 0, work, 0)),
-    ):
+
+    def summed(values: Array | Flags) -> Array:
+        """Of each packet's pieces."""
         total = np.concatenate((np.zeros(1, np.int64), np.cumsum(values)))
-        into += total[at[1:]] - total[at[:-1]]
+        return total[at[1:]] - total[at[:-1]]
+
+    piece = p.count > 0
+    streamed, worked = summed(aligned), summed(work * piece)
     bare = np.zeros(count, np.int64)
     bare[has] = np.where((p.count == 0) & p.whole, r.bare, 0)[last_piece[has]]
 
@@ -197,12 +199,10 @@ def costs_of(p: Packets, r: Rooms) -> tuple[Costs, Hashed]:
     overlay = np.where(fragmented, streamed, 0) + 1
     flush, jumps = _dealign(p, aligned, start, body_end, width, at, has)
     overlay += jumps
-    tags = np.where((p.count > 0) & (p.first + p.count > 16 + p.body), 1, 0)
-    completes = np.where((p.count > 0) & (p.first + p.count == 16 + p.body + TAG_SIZE), 1, 0)
-    total = np.concatenate((np.zeros(1, np.int64), np.cumsum(tags)))
-    patches = (total[at[1:]] - total[at[:-1]]) * r.patch + 1
-    total = np.concatenate((np.zeros(1, np.int64), np.cumsum(completes)))
-    kept = np.minimum(total[at[1:]] - total[at[:-1]], r.slots) * r.kept
+    tags = piece & (p.first + p.count > 16 + p.body)
+    completes = piece & (p.first + p.count == 16 + p.body + TAG_SIZE)
+    patches = summed(tags) * r.patch + 1
+    kept = np.minimum(summed(completes), r.slots) * r.kept
     judge = np.where(fragmented, r.end, r.end_alone) + kept
     costs = Costs(
         beats=beats,
@@ -233,25 +233,16 @@ def costs_of(p: Packets, r: Rooms) -> tuple[Costs, Hashed]:
         chained=np.where(chained, 1, 0),
         alone=np.where(fragmented, 0, 1),
     )
-    return costs, _hashed(p, r, fragments, beats, aligned, digits, work)
+    if not _crowded(np.maximum(beats, streamed + 1), summed(digits * piece), fragments >= r.slots):
+        return costs, None
+    return costs, Hashed(fragments, aligned[piece], digits[piece], work[piece])
 
 
-def _hashed(p: Packets, r: Rooms, many: Array, beats: Array, aligned: Array, digits: Array, work: Array) -> Hashed:
-    of = np.flatnonzero(p.count > 0)
-    # Cycles from the fragment before, at least; products that as many as wait at a time need in theirs.
-    gap = aligned[of]
-    frame = p.frame[of]
-    first = np.ones(len(of), np.bool_)
-    first[1:] = frame[1:] != frame[:-1]
-    gap = np.where(first, np.maximum(gap + 1, beats[frame] - (gap - 1) * (many[frame] - 1)), gap)
-    window = min(r.slots, len(of))
-    if window:
-        total = np.concatenate((np.zeros((2, 1), np.int64), np.cumsum((gap, digits[of]), axis=1)), axis=1)
-        cycles, products = total[:, window:] - total[:, :-window]
-        crowded = bool(np.any(CROWDED * products > cycles))
-    else:
-        crowded = False
-    return Hashed(many, aligned[of], digits[of], work[of], crowded)
+def _crowded(cycles: Array, products: Array, full: Flags) -> bool:
+    """Whether some packets, one that is `full` of fragments or a few, need more products than are sure to be there."""
+    window = min(FEW, len(cycles))
+    total = np.concatenate((np.zeros(1), np.cumsum(CROWDED * products - cycles)))
+    return bool(np.any(total[window:] > total[: len(total) - window]) or np.any(full & (np.diff(total) > 0)))
 
 
 def _dealign(
