@@ -1,7 +1,7 @@
 """`python -m tests.verilog.record`: all captures whole, and the idle x backpressure matrix, in both simulators.
 
-Writes tests/data/verilog.json after every run and docs/verilog.md out of it. What that file has of the same Verilog
-and seed is not played again.
+Writes tests/data/verilog.json after every run and docs/verilog.md out of it, the shortest capture first. What that
+file has of the same Verilog and seed is not played again.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from typing import Any
 from hw.config import PRESETS
 from hw.verilog import generate
 from tests.verilog import page
-from tests.verilog.cases import NAMES, PRESET, SEED, SIMULATORS, WAITS, WAITS_CAPTURE, WAITS_PACKETS
+from tests.verilog.cases import CAPTURES, NAMES, PRESET, SEED, SIMULATORS, WAITS, WAITS_CAPTURE, WAITS_PACKETS
 from tests.verilog.simulators import NotInstalled, build, play
 
 TOP = "duplex"
@@ -97,7 +97,7 @@ def main() -> int:
                     point = page.point(idle, wait)
                     waits = {"packets": WAITS_PACKETS, "idle": idle, "backpressure": wait}
                     run(data["waits"].setdefault(point, {}), simulator, point, WAITS_CAPTURE, **waits)
-            for capture in given.capture or NAMES:
+            for capture in given.capture or sorted(NAMES, key=lambda name: (CAPTURES / f"{name}.pcap").stat().st_size):
                 run(data["captures"].setdefault(capture, {}), simulator, capture, capture)
     return int(failed)
 
