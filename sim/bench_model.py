@@ -1,6 +1,7 @@
 """`bench model`: the cycle model beside the RTL, over a grid of traffic and over captures."""
 
 import random
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from model.contract import HASH_KEY_BITS, READ_IDENTIFICATION
 from model.cycles import Direction, Packets, packets_of, rooms_of, simulate
 from model.device import GoldenDevice
 from model.tx_device import GoldenTxDevice
-from sim.bench import CONNECTIONS, GRID, Traffic, interleaved, segments_of, tx_add, tx_traffic
+from sim.bench import CONNECTIONS, GRID, Traffic, interleaved, rate, segments_of, tx_add, tx_traffic
 from sim.capture import read_capture
 from sim.connections import Followed, follow
 from sim.cycle_packets import rx_packets, tx_packets
@@ -44,7 +45,8 @@ Progress = Callable[[str, float], None]
 class Compared:
     """One run, by RTL and model. `cycles` from the first beat in to the last one out; errors in percent of the RTL's.
 
-    `exit_error` is the largest difference between the cycles in which a packet's last beat left.
+    `rate_error` is that of the rate behind the first packets, None for a capture; `exit_error` the largest difference
+    between the cycles in which a packet's last beat left.
     """
 
     name: str
@@ -52,21 +54,34 @@ class Compared:
     rtl: int
     model: int
     error: float
+    rate_error: float | None
     exit_error: float
 
     def json(self) -> dict[str, object]:
         return asdict(self)
 
 
-def compared(name: str, result: Result, packets: Packets, key: tuple[Direction, int, str]) -> Compared:
-    """The RTL's result beside the model's. Both count from the first beat in."""
+def compared(
+    name: str, result: Result, packets: Packets, key: tuple[Direction, int, str], segment: int | None = None
+) -> Compared:
+    """The RTL's result beside the model's, with the rates if all packets are of `segment` bytes. Both count from the
+    first beat in."""
     timing = simulate(packets, rooms_of(*key))
     begin = int(result.first_in[0])
     rtl = result.last_out - begin
     model = (timing.last_out - timing.first_in[0])[packets.sent]
     cycles, mine = int(rtl[-1]) + 1, int(model[-1]) + 1
     off = int(np.abs(rtl - model).max())
-    return Compared(name, len(packets), cycles, mine, round(100 * (mine / cycles - 1), 3), round(100 * off / cycles, 3))
+    ratio = rate(model, segment) / rate(rtl, segment) if segment else None
+    return Compared(
+        name,
+        len(packets),
+        cycles,
+        mine,
+        round(100 * (mine / cycles - 1), 3),
+        None if ratio is None else round(100 * (ratio - 1), 3),
+        round(100 * off / cycles, 3),
+    )
 
 
 def grid_case(engine: Engine | TxEngine, traffic: Traffic, seed: int = 1) -> Compared:
@@ -86,7 +101,8 @@ def grid_case(engine: Engine | TxEngine, traffic: Traffic, seed: int = 1) -> Com
         result, direction = engine.run(events), Direction.TX
     count = len(result.first_in)
     packets = packets_of(traffic.segment, traffic.record, count, connections=traffic.connections)
-    return compared(f"{direction}/w{width}/{traffic.name}", result, packets, (direction, width, engine.config.sbox))
+    key = direction, width, engine.config.sbox
+    return compared(f"{direction}/w{width}/{traffic.name}", result, packets, key, traffic.segment)
 
 
 def captures_in(paths: Iterable[Path]) -> list[Path]:
@@ -162,13 +178,60 @@ def bench_model(
     return rows
 
 
-def summary(rows: Sequence[Compared]) -> dict[str, float | str]:
-    """Worst and mean of the absolute errors."""
+Summary = dict[str, float | str | None]
+
+
+def summary(rows: Sequence[Compared]) -> Summary:
+    """Worst and mean of the absolute errors, of cycles and of rates (None if there is none)."""
     worst = max(rows, key=lambda row: abs(row.error))
+    rated = [row for row in rows if row.rate_error is not None]
+    worst_rate = max(rated, key=lambda row: abs(row.rate_error or 0.0), default=None)
     return {
         "worst": abs(worst.error),
         "worst_case": worst.name,
         "mean": round(float(np.mean([abs(row.error) for row in rows])), 3),
+        "worst_rate": abs(worst_rate.rate_error or 0.0) if worst_rate else None,
+        "worst_rate_case": worst_rate.name if worst_rate else None,
+        "mean_rate": round(float(np.mean([abs(row.rate_error or 0.0) for row in rated])), 3) if rated else None,
         "worst_exit": max(row.exit_error for row in rows),
         "target": TARGET,
     }
+
+
+def within(said: Summary) -> bool:
+    """Whether no error of cycles or rates is beyond the target."""
+    return all(float(said[name] or 0.0) <= TARGET for name in ("worst", "worst_rate"))
+
+
+def groups(rows: Sequence[Compared]) -> dict[str, Summary]:
+    """The summaries by direction, width, and whether traffic or captures were run: `rx/w16/grid`."""
+    found: dict[str, list[Compared]] = {}
+    for row in rows:
+        where, _, _ = row.name.rpartition("/")
+        found.setdefault(f"{where}/{'captures' if row.rate_error is None else 'grid'}", []).append(row)
+    return {name: summary(some) | {"cases": len(some)} for name, some in found.items()}
+
+
+TIMED = (
+    (Direction.RX, 16, 1448, 16384),
+    (Direction.RX, 64, 1448, 16384),
+    (Direction.TX, 64, 1448, 16384),
+    (Direction.RX, 64, 9000, 16384),
+    (Direction.RX, 64, 64, 16384),
+)
+"""Direction, width, segment and record whose packets a second are measured."""
+
+
+def model_speed(count: int = 1_000_000, tries: int = 3, progress: Progress | None = None) -> dict[str, float]:
+    """Packets a second of the model on `count` packets made before; the best of some tries."""
+    tell = progress or (lambda text, share: None)
+    speeds: dict[str, float] = {}
+    for n, (direction, width, segment, record) in enumerate(TIMED):
+        packets, rooms, best = packets_of(segment, record, count), rooms_of(direction, width), float("inf")
+        for k in range(tries):
+            tell("packets a second", (n + k / tries) / len(TIMED))
+            started = time.perf_counter()
+            simulate(packets, rooms)
+            best = min(best, time.perf_counter() - started)
+        speeds[f"{direction}/w{width}/segment_{segment}"] = round(count / best)
+    return speeds

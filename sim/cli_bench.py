@@ -370,7 +370,7 @@ def run_loss(args: argparse.Namespace) -> int:
 
 def run_model(args: argparse.Namespace) -> int:
     from model.cycles import Direction
-    from sim.bench_model import TARGET, bench_model, captures_in, summary
+    from sim.bench_model import bench_model, captures_in, groups, model_speed, summary, within
     from sim.console import progress_bars, show_compared
     from sim.recording import BUNDLED
 
@@ -384,12 +384,14 @@ def run_model(args: argparse.Namespace) -> int:
         shape = Config(sbox=args.sbox, rx_policy=RxPolicy(args.rx_policy))
         widths = tuple(args.width or (16, 64))
         rows = bench_model(widths, tuple(Direction), captures, resolve(args.engine), args.seed, progress, shape=shape)
-    said = summary(rows)
-    show_compared(rows, said, console)
+        speeds = model_speed(progress=progress)
+    said, parts = summary(rows), groups(rows)
+    show_compared(rows, said, parts, speeds, console)
     if args.json:
         data: dict[str, Any] = {"seed": args.seed, "sbox": args.sbox, "rx_policy": args.rx_policy, "summary": said}
-        write_json(data | {"rows": [row.json() for row in rows]}, args.json)
-    return EQUAL if float(said["worst"]) <= TARGET else DIFFERENT
+        data |= {"groups": parts, "packets_per_second": speeds, "rows": [row.json() for row in rows]}
+        write_json(data, args.json)
+    return EQUAL if within(said) else DIFFERENT
 
 
 def run_cache(args: argparse.Namespace) -> int:

@@ -12,7 +12,7 @@ from rich.table import Table
 from sim.bench import Row
 from sim.bench_cache import Cached, Settings
 from sim.bench_loss import POLICIES, Mean, Measured
-from sim.bench_model import Compared
+from sim.bench_model import Compared, Summary
 from sim.bench_rows import Figure, counted
 from sim.run import Outcome
 from sim.run import Progress as Report
@@ -167,19 +167,31 @@ def show_figures(rows: Sequence[Figure], console: Console) -> None:
     )
 
 
-def show_compared(rows: list[Compared], said: dict[str, float | str], console: Console) -> None:
-    """The cycle model beside the RTL, and how far it is off."""
+def show_compared(
+    rows: list[Compared], said: Summary, parts: dict[str, Summary], speeds: dict[str, float], console: Console
+) -> None:
+    """The cycle model beside the RTL, how far it is off, and how fast it is."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("case")
-    for name in ("RTL\ncycles", "model\ncycles", "error\n%", "largest error\nof a packet, %"):
+    for name in ("RTL\ncycles", "model\ncycles", "error\n%", "of the rate\n%", "largest error\nof a packet, %"):
         table.add_column(name, justify="right")
     for row in rows:
-        table.add_row(row.name, f"{row.rtl:,}", f"{row.model:,}", f"{row.error:+.2f}", f"{row.exit_error:.2f}")
+        rate = "" if row.rate_error is None else f"{row.rate_error:+.2f}"
+        table.add_row(row.name, f"{row.rtl:,}", f"{row.model:,}", f"{row.error:+.2f}", rate, f"{row.exit_error:.2f}")
     console.print(table)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("absolute errors, %")
+    for name in ("cases", "worst", "mean", "worst\nof the rate", "mean\nof the rate"):
+        table.add_column(name, justify="right")
+    for name, part in (parts | {"all": said}).items():
+        values = [part[key] for key in ("worst", "mean", "worst_rate", "mean_rate")]
+        numbers = ["" if value is None else f"{value:.2f}" for value in values]
+        table.add_row(name, str(part.get("cases", len(rows))), *numbers)
+    console.print(table)
+    for name, speed in speeds.items():
+        console.print(f"{name}: {speed:,.0f} packets a second", highlight=False)
     console.print(
-        f"error: worst {said['worst']} % ({said['worst_case']}), mean {said['mean']} %; wanted: {said['target']} %",
-        highlight=False,
-        soft_wrap=True,
+        f"worst: {said['worst']} % ({said['worst_case']}); wanted: {said['target']} %", highlight=False, soft_wrap=True
     )
 
 
