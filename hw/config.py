@@ -44,6 +44,11 @@ class Config:
         return self.width // 16
 
     @property
+    def placings(self) -> int:
+        """Multipliers that place fragments: a frame of 64 bytes takes one four cycles, and the bus three at W=64."""
+        return 2 if self.lanes == 4 else 1
+
+    @property
     def late(self) -> bool:
         """More registers in the way, a cycle of latency each: what an ECP5 needs for 100 MHz.
 

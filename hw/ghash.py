@@ -10,6 +10,7 @@ from hw.config import Config
 from hw.gf128 import ONE, Multiplier, multiply, power, to_block, to_polynomial
 from hw.layouts import GHASH_STRIDE
 from hw.placing import Placing
+from hw.placing_pair import PlacingPair
 from hw.powers import Powers
 
 
@@ -168,7 +169,7 @@ class Ghash(wiring.Component):
         config = self._config
         m.submodules.powers = powers = Powers(config)
         m.submodules.fragment = fragment = FragmentHash(config)
-        m.submodules.placing = placing = Placing(config)
+        m.submodules.placing = placing = (PlacingPair if config.placings == 2 else Placing)(config)
         wiring.connect(m, wiring.flipped(self.subkeys), powers.subkeys)
         wiring.connect(m, powers.factors, placing.factors)
         wiring.connect(m, placing.product, powers.product)
@@ -196,6 +197,12 @@ class Ghash(wiring.Component):
             powers.digit_row.eq(placing.digit_row),
             placing.digit.eq(powers.digit),
         ]
+        if config.placings == 2:
+            m.d.comb += [
+                powers.second_index.eq(placing.second_index),
+                powers.second_row.eq(placing.second_row),
+                placing.second.eq(powers.second),
+            ]
         with m.If(accept):
             m.d.sync += inside.eq(~self.i.p.last)
         for lane in range(config.lanes - 1):

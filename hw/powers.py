@@ -72,6 +72,7 @@ class Powers(wiring.Component):
     lane_index : In          lanes : Out(128) array (L - 1)    H^(L-1) first, H^1 last
     loop_index, loop_left : In          loop : Out(128)    H^(L * loop_left), loop_left in 1..4
     digit_index, digit_row : In         digit : Out(128)   H^e for digit_row == ROWS[e]
+    second_index, second_row : In       second : Out(128)  the same, with two placings
     """
 
     latency = len(STEPS) + 2
@@ -91,6 +92,8 @@ class Powers(wiring.Component):
             "digit_row": In(ROW_BITS),
             "digit": Out(128),
         }
+        if config.placings == 2:
+            members |= {"second_index": In(config.index_bits), "second_row": In(ROW_BITS), "second": Out(128)}
         if config.lanes > 1:
             members |= {"lane_index": In(config.index_bits), "lanes": Out(128).array(config.lanes - 1)}
         super().__init__(members)
@@ -162,6 +165,9 @@ class Powers(wiring.Component):
         written(digits.write_port(), ROW_BITS, ROWS)
         read = digits.read_port()
         m.d.comb += [read.addr.eq(Cat(self.digit_row, self.digit_index)), self.digit.eq(read.data)]
+        if self._config.placings == 2:
+            read = digits.read_port()
+            m.d.comb += [read.addr.eq(Cat(self.second_row, self.second_index)), self.second.eq(read.data)]
 
         m.submodules.loops = loops = Memory(shape=128, depth=depth * GHASH_STRIDE, init=[])
         written(loops.write_port(), 2, {lanes * (k + 1): k for k in range(GHASH_STRIDE)})

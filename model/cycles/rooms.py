@@ -148,6 +148,7 @@ def rooms_of(direction: Direction | str, width: int, sbox: str = "rom") -> Rooms
     tree = {16: 2, 32: 3, 64: 3}[width]  # layers of the checksum's adders
     keystream = 3 + 14 * {"rom": 1, "logic": 1, "bram": 2}[sbox]
     hash_ = 4 if width == 16 else 8
+    multipliers = 2 if width == 64 else 1
     if direction is Direction.RX:
         steps = {16: (2, 9), 32: (1, 4), 64: (0, 2)}[width]
         return Rooms(
@@ -157,6 +158,7 @@ def rooms_of(direction: Direction | str, width: int, sbox: str = "rom") -> Rooms
             hash_ipv4=steps[0],
             hash_ipv6=steps[1],
             hash=hash_,
+            multipliers=multipliers,
             keystream=keystream,
         )
     return Rooms(
@@ -171,6 +173,7 @@ def rooms_of(direction: Direction | str, width: int, sbox: str = "rom") -> Rooms
         part=1,
         there=1,
         hash=hash_,
+        multipliers=multipliers,
         keystream=keystream,
         encrypted=keystream + 1,
         kept=1,

@@ -23,6 +23,7 @@ from hw import (
     lookup,
     parse,
     placing,
+    placing_pair,
     plan,
     powers,
     release,
@@ -108,6 +109,10 @@ streams(
 )  # fmt: skip
 streams("keystream", lambda: keystream.Keystream(FULL), leak("hw.keystream", "queue", "o"), method=Ic3())
 streams("placing", lambda: placing.Placing(FULL), leak("hw.placing", "queue", "o", "begin"))
+streams(
+    "placing_pair", lambda: placing_pair.PlacingPair(FULL),
+    Fault("hw.placing_pair", "with m.If(port.valid & port.ready):", "with m.If(port.valid):"),
+)  # fmt: skip
 streams(
     "powers", lambda: powers.Powers(FULL),
     Fault("hw.powers", "advance.eq(busy & (~ask | self.factors.ready)", "advance.eq(busy"),

@@ -13,6 +13,7 @@ from hw.config import Config
 from hw.gf128 import Multiplier, multiply, to_polynomial
 from hw.ghash import Ghash
 from hw.placing import SLOTS, Placing
+from hw.placing_pair import PlacingPair
 from hw.powers import CHAINS, DIGIT_BITS, DIGITS, ROW_BITS, ROWS, STEPS, Powers
 from tests.hw.gcm_vectors import hash_beats
 from tests.hw.testbench import run_streams
@@ -126,10 +127,10 @@ def test_latency_and_no_bubble(width):
     assert scenario.given == [cycle + delay for cycle in scenario.taken[11::12]]
 
 
-def rate(count, beats, exponents):
-    """Cycles a fragment, from the first beat taken to the last one, at W = 16."""
+def rate(count, beats, exponents, width=16):
+    """Cycles a fragment, from the first beat taken to the last one."""
     rng = random.Random(3)
-    scenario = Scenario(16, [(blocks_of(rng, beats), rng.choice(exponents)) for _ in range(count)])
+    scenario = Scenario(width, [(blocks_of(rng, beats * width // 16), rng.choice(exponents)) for _ in range(count)])
     scenario.run()
     return (scenario.taken[-1] - scenario.taken[0] + 1) / count
 
@@ -143,32 +144,42 @@ def test_rate_of_the_longest_powers():
     assert rate(80, DIGITS + 1, [2047]) < DIGITS + 1.2
 
 
+def test_rate_of_short_fragments_on_two_multipliers():
+    """W = 64: segments of 64 bytes are fragments of two beats, one every three cycles, anywhere in a record."""
+    assert rate(120, 2, range(1, 1026), width=64) < 2.7
+    assert rate(120, 3, range(768, 1025), width=64) < 3.1
+
+
 def test_rate_of_whole_records():
     """The last block has the exponent 1: one multiplication places it."""
     assert rate(150, 1, [1]) < 1.5
 
 
-def test_stalled_output_loses_nothing():
+@pytest.mark.parametrize("width", [16, 64])
+def test_stalled_output_loses_nothing(width):
     rng = random.Random(4)
-    scenario = Scenario(16, [(blocks_of(rng, 2), exponent_of(rng)) for _ in range(24)])
+    scenario = Scenario(width, [(blocks_of(rng, width // 8), exponent_of(rng)) for _ in range(24 * width // 16)])
     scenario.run(backpressure=0.97, cycles=50_000)
     assert max(b - a for a, b in zip(scenario.taken, scenario.taken[1:], strict=False)) > SLOTS
 
 
-def test_install_under_load():
+@pytest.mark.parametrize("width", [16, 64])
+def test_install_under_load(width):
     """Keys for one index while fragments of others fill the multiplier; then fragments under the last key."""
     rng = random.Random(6)
     busy, fresh = INDICES[:2], INDICES[2]
     keys = {index: rng.getrandbits(128) for index in INDICES}
     operations = [(index, keys[index]) for index in busy]
     operations += [(fresh, rng.getrandbits(128)) for _ in range(5)] + [(fresh, keys[fresh])]
-    dut = GatedGhash(Config(width=16, connections=CONNECTIONS), len(busy))
-    fragments = [(rng.choice(busy), rng.choice([1, 2047, 2047, exponent_of(rng)])) for _ in range(80)]
+    config = Config(width=width, connections=CONNECTIONS)
+    dut = GatedGhash(config, len(busy))
+    count = 80 * config.placings
+    fragments = [(rng.choice(busy), rng.choice([1, 2047, 2047, exponent_of(rng)])) for _ in range(count)]
     fragments += [(fresh, exponent_of(rng)) for _ in range(12)]
     beats, answers = [], []
     for index, exponent in fragments:
         blocks = blocks_of(rng, 1)
-        beats += hash_beats(blocks, exponent, index, 1)
+        beats += hash_beats(blocks, exponent, index, config.lanes)
         answers.append(Ghash.model(keys[index], blocks, exponent))
     started, ended = [], []
 
@@ -194,12 +205,12 @@ def test_install_under_load():
 
 
 class PlacingAlone(wiring.Component):
-    """Placing with the powers of two H; a hash waits until its fragment has been announced."""
+    """Placing, or a pair, with the powers of two H; a hash waits until its fragment has been announced."""
 
-    def __init__(self, hs):
+    def __init__(self, hs, kind):
         self.config = Config(connections=8)
         self.hs = hs
-        self.placing = Placing(self.config)
+        self.placing = kind(self.config)
         names = ("begin", "hashes", "o", "factors")
         super().__init__({name: self.placing.signature.members[name] for name in names})
 
@@ -225,10 +236,15 @@ class PlacingAlone(wiring.Component):
         m.submodules.rows = memory = Memory(shape=128, depth=len(rows), init=rows)
         read = memory.read_port()
         m.d.comb += [read.addr.eq(Cat(placing.digit_row, placing.digit_index)), placing.digit.eq(read.data)]
+        if isinstance(placing, PlacingPair):
+            read = memory.read_port()
+            m.d.comb += [read.addr.eq(Cat(placing.second_row, placing.second_index)), placing.second.eq(read.data)]
         return m
 
 
-def test_every_exponent():
+@pytest.mark.parametrize("kind", [Placing, PlacingPair])
+@pytest.mark.parametrize("waits", [{}, {"idle": 0.3, "backpressure": 0.4, "seed": 5}], ids=["full rate", "waits"])
+def test_every_exponent(kind, waits):
     """All that records have, of two keys in turn, each in order and right; and what the digits can still say."""
     rng = random.Random(7)
     hs = [rng.getrandbits(128) for _ in range(2)]
@@ -244,14 +260,15 @@ def test_every_exponent():
         begin.append({"index": 0, "exponent": exponent})
         hashes.append(1 << 127)
         answers.append(Placing.model(hs[0], exponent, 1 << 127))
-    dut = PlacingAlone(hs)
-    (got,) = run_streams(dut, [(dut.begin, begin), (dut.hashes, hashes)], [(dut.o, len(answers))])
+    dut = PlacingAlone(hs, kind)
+    (got,) = run_streams(dut, [(dut.begin, begin), (dut.hashes, hashes)], [(dut.o, len(answers))], **waits)
     assert got == answers
 
 
-def test_how_long_a_power_takes():
+@pytest.mark.parametrize("kind", [Placing, PlacingPair])
+def test_how_long_a_power_takes(kind):
     """One at a time, of every number of digits, low and high ones."""
-    dut = PlacingAlone([3 << 100])
+    dut = PlacingAlone([3 << 100], kind)
     exponents = [sum(1 << k * DIGIT_BITS for k in range(n)) for n in range(1, DIGITS + 1)]
     exponents += [1 << (DIGITS - 1) * DIGIT_BITS | 1, 2047]
     waits = []
@@ -334,14 +351,16 @@ def test_powers():
             assert Powers.latency < 50
         for index, subkey in enumerate(subkeys[CONNECTIONS:]):
             lanes, loops, digits = Powers.model(to_polynomial(subkey), config.lanes)
-            for port in powers.lane_index, powers.loop_index, powers.digit_index:
+            for port in powers.lane_index, powers.loop_index, powers.digit_index, powers.second_index:
                 ctx.set(port, index)
             for row, value in digits.items():
                 left = row % layouts.GHASH_STRIDE + 1
                 ctx.set(powers.digit_row, row)
+                ctx.set(powers.second_row, len(digits) - 1 - row)
                 ctx.set(powers.loop_left, left)
                 await ctx.tick()
                 assert ctx.get(powers.digit) == value
+                assert ctx.get(powers.second) == digits[len(digits) - 1 - row]
                 assert ctx.get(powers.loop) == loops[left - 1]
                 assert [ctx.get(lane) for lane in powers.lanes] == lanes
         checked.append(True)
