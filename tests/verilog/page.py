@@ -85,8 +85,18 @@ def markdown(data: dict[str, Any]) -> str:
         head = [f"{TITLES[simulator]}: idle", *(f"backpressure {wait:g}" for wait in waits)]
         lines += [*table(head, waits_rows(data["waits"], simulator)), ""]
     tools = ", ".join(f"{name} {version}" for name, version in data["tools"].items())
-    lines.append(f"With {tools}; SHA-256 of the Verilog `{data['source'][:16]}`.")
+    sources = " and ".join(
+        f"{', '.join(f'`{source}`' for source in played(data, simulator))} in {TITLES[simulator]}"
+        for simulator in SIMULATORS
+    )
+    lines.append(f"With {tools}. SHA-256 of the Verilog: {sources}.")
     return "\n".join(lines) + "\n"
+
+
+def played(data: dict[str, Any], simulator: str) -> list[str]:
+    """What the SHA-256 of the Verilog in that simulator began with."""
+    runs = [*data["captures"].values(), *data["waits"].values()]
+    return sorted({run[simulator]["source"] for run in runs if simulator in run})
 
 
 def load() -> dict[str, Any]:

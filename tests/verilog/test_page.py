@@ -17,8 +17,9 @@ def test_the_page_is_up_to_date(data):
 
 
 def same(one, other):
-    """What two simulators said of the same run, but for how long it took."""
-    return one["equal"] and {**one, "seconds": 0} == {**other, "seconds": 0}
+    """What two simulators said of the same run of the same Verilog, but for how long it took."""
+    same_cycles = {**one, "seconds": 0} == {**other, "seconds": 0}
+    return one["equal"] and other["equal"] and (same_cycles or one["source"] != other["source"])
 
 
 @pytest.mark.parametrize("name", NAMES)
