@@ -29,9 +29,11 @@ from amaranth.back import rtlil, verilog  # pyright: ignore
 from amaranth.hdl import Value
 from amaranth.lib import wiring
 
+from hw import verilog_text
 from sim.engine.bench import Port, Progress, SimulationError
 
 HARNESS = Path(__file__).with_name("harness.cpp")
+TEXT_RULES = Path(verilog_text.__file__)
 KEPT_MODELS = 60
 """Models the cache keeps; the one used longest ago goes first."""
 
@@ -250,6 +252,7 @@ class Builder:
                 SLOW_FLAGS,
                 COMMON_FLAGS,
                 HARNESS.read_text(),
+                TEXT_RULES.read_text(),
             )
         )
 
@@ -407,7 +410,8 @@ class Builder:
 
 def _to_verilog(text: str) -> str:
     # verilog.convert would elaborate the component a second time; its second half is private.
-    return verilog._convert_rtlil_text(text, strip_internal_attrs=True)  # pyright: ignore
+    # Verilator removes an `always @*` that reads nothing: constants in it would never be there.
+    return verilog_text.clean(verilog._convert_rtlil_text(text, strip_internal_attrs=True))  # pyright: ignore
 
 
 @cache

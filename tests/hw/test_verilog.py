@@ -15,7 +15,8 @@ from amaranth.lib.wiring import In, Out
 
 from hw.axi.documents import c_header, markdown
 from hw.config import PRESETS
-from hw.verilog import TOPS, clean, generate, make_top, module_name, trigger_constants, untriggered
+from hw.verilog import TOPS, generate, make_top, module_name
+from hw.verilog_text import clean, trigger_constants, untriggered
 from sim.engine.toolchain import find_verilator
 from sim.generate import LINT_WAIVERS, describe_ports
 

@@ -290,6 +290,22 @@ def test_commands_beside_traffic(engine):
     assert all(r.result in (Result.OK, Result.STALE_HANDLE) for r in result.responses)
 
 
+def test_frames_that_meet_their_install_pass_until_it_is_done(engine):
+    """Nothing of the connection is found before its powers of H are there; from then on everything is."""
+    stream = Stream(TLS13, seed=9)
+    (frame,) = stream.frames(stream.record(b"x" * 20))
+    frames = [frame] * 40
+    golden = GoldenDevice()
+    before = [golden.receive(f) for f in frames]
+    golden.command(stream.add())
+    after = [golden.receive(f) for f in frames]
+    engine.reset()
+    result = engine.run([stream.add(), *frames], ordered=False)
+    done = statuses(result.deliveries).index(Status.DECRYPTED)
+    assert 0 < done < len(frames) - 1
+    assert result.deliveries == before[:done] + after[: len(frames) - done]
+
+
 @pytest.mark.parametrize("sizes", [[16384] * 3, [1] * 1800], ids=["large records", "frames wait for the tracker"])
 def test_deleted_under_traffic_no_frame_is_half_decrypted(engine, sizes):
     """DEL while the connection's own frames are inside: each leaves decrypted rightly or as it came, in order."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from amaranth.hdl import Module
-from amaranth.lib import stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.config import Config
@@ -93,6 +93,36 @@ def test_broken_stream_rule_is_found(engine: str):
     assert device.run({"i": list(range(9))}, {"o": 9}).outputs["o"] == list(range(9))
     with pytest.raises(SimulationError, match="o: valid or payload did not hold"):
         device.run({"i": list(range(9))}, {"o": 9}, backpressure=0.7, idle=0.5)
+    device.close()
+
+
+class Parts(wiring.Component):
+    """What comes in, beside a part that is a constant and one that sometimes is driven."""
+
+    i: In(stream.Signature(8))
+    o: Out(stream.Signature(data.StructLayout({"plain": 8, "constant": 3, "chosen": 4, "zero": 1})))
+    cycles: Out(8)
+
+    def elaborate(self, platform):
+        m = Module()
+        m.d.comb += [
+            self.o.valid.eq(self.i.valid),
+            self.i.ready.eq(self.o.ready),
+            self.o.p.plain.eq(self.i.p),
+            self.o.p.constant.eq(5),
+        ]
+        with m.If(self.i.p[0]):
+            m.d.comb += self.o.p.chosen.eq(9)
+        m.d.sync += self.cycles.eq(self.cycles + 1)
+        return m
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_constant_in_a_part_of_a_structure_is_there(engine: str):
+    """Yosys writes it as a block that reads nothing, which Verilator would leave out."""
+    device = ComponentEngine(Parts, engine)
+    expected = [value | 5 << 8 | (value & 1) * 9 << 11 for value in range(20)]
+    assert device.run({"i": list(range(20))}, {"o": 20}).outputs["o"] == expected
     device.close()
 
 
