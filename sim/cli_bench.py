@@ -50,10 +50,11 @@ def add_bench(commands: Any) -> None:
     bench.add_argument(
         "what",
         nargs="?",
-        choices=("rx", "tx", "duplex", "model", "sim", "loss", "cache"),
+        choices=("rx", "tx", "duplex", "model", "sim", "tools", "loss", "cache"),
         help="rx, tx: rates, latency and installs of a direction; duplex: rates of each while both run, beside those "
         "alone; model: the cycle model beside the RTL, on a grid of traffic and on captures (the bundled ones, or "
-        "--captures); sim: speed of both engines; loss: what stays offloaded under loss and reordering, for each "
+        "--captures); sim: speed of both engines; tools: time of the main job, builds and "
+        "golden model; loss: what stays offloaded under loss and reordering, for each "
         "receive policy, on TLS sessions recorded for it; cache: rate, hit rate and memory traffic of a cache of "
         "connections' contexts over an external memory, by the cycle model",
     )
@@ -270,7 +271,11 @@ def run_bench(args: argparse.Namespace) -> int:
         def progress(text: str, share: float) -> None:
             report(text, round(share * 100), 100)
 
-        if args.what == "sim":
+        if args.what == "tools":
+            from sim.bench_tools import bench_tools
+
+            rows = bench_tools(widths, args.seed, progress, shape)
+        elif args.what == "sim":
             rows = [row for width in widths for row in bench_simulation(width, args.seed, progress, shape)]
         else:
             measure = {"rx": bench_rx, "tx": bench_tx, "duplex": bench_duplex}[args.what]
