@@ -49,6 +49,19 @@ class Config:
         return 2 if self.lanes == 4 else 1
 
     @property
+    def found_depth(self) -> int:
+        """Frames that have found their connection and wait for the tracker, which needs two.
+
+        W=64: all that are inside, so that no ADD waits in the flow table until the tracker has taken the frames before.
+        """
+        return 32 if self.lanes == 4 else 2
+
+    @property
+    def own_subkey(self) -> bool:
+        """H of a new key comes from an AES of its own: at W=64 the keystream has no slot left beside full frames."""
+        return self.lanes == 4 and self.sbox != "bram"
+
+    @property
     def late(self) -> bool:
         """More registers in the way, a cycle of latency each: what an ECP5 needs for 100 MHz.
 

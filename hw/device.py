@@ -54,7 +54,7 @@ class RxDevice(wiring.Component):
         m.submodules.ingress = ingress = Ingress(config)
         m.submodules.lookup = lookup = Lookup(config)
         # the flow table searches for the next frame while the tracker is busy with this one
-        m.submodules.found = found = Queue(layouts.track_request(config), depth=2)
+        m.submodules.found = found = Queue(layouts.track_request(config), depth=config.found_depth)
         m.submodules.track = track = (Track if published else LossTrack)(config)
         planned, operations = track.o, control.table
         if config.late:

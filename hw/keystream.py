@@ -10,6 +10,7 @@ from hw.aes import AesPipeline
 from hw.config import Config
 from hw.credit import Credit
 from hw.stream import Queue
+from hw.subkey import SubkeyCipher
 
 
 def depth_of(config: Config) -> int:
@@ -22,9 +23,10 @@ class Keystream(wiring.Component):
 
     Contract: a request a cycle, whatever its key; `o` follows `delay` cycles later. `o` and `j0` may each be
     stalled for any time: `i.ready` falls when the queue the request needs has no place for it. END items pass in
-    order, all else zero. A key operation takes one cycle, with `derive` also one request slot, and the next one
-    waits until H has left. Keys go in and never come out. No request of an index may be inside while its key
-    changes. Source: NIST SP 800-38D, sections 6.5 and 7; RFC 8446, section 5.3; RFC 5288, section 3.
+    order, all else zero. A key operation takes one cycle, with `derive` also one request slot (none with
+    `Config.own_subkey`), and the next one waits until H has left. Keys go in and never come out. No request of an index
+    may be inside while its key changes. Source: NIST SP 800-38D, sections 6.5 and 7; RFC 8446, section 5.3; RFC 5288,
+    section 3.
 
     Members
     -------
@@ -91,7 +93,7 @@ class Keystream(wiring.Component):
         with m.If(accept_key):
             m.d.sync += [
                 deriving.eq(operation.derive),
-                derive_due.eq(operation.derive),
+                derive_due.eq(0 if config.own_subkey else operation.derive),
                 derive_index.eq(operation.index),
             ]
 
@@ -157,8 +159,17 @@ class Keystream(wiring.Component):
             j0_queue.i.p.eq(selected),
         ]
 
-        with m.If(done.derive):
-            m.d.sync += [self.subkey.p.subkey.eq(aes.o[0]), self.subkey.valid.eq(1)]
+        derived, subkey = done.derive, aes.o[0]
+        if config.own_subkey:
+            m.submodules.cipher = cipher = SubkeyCipher(config.sbox)
+            m.d.comb += [
+                cipher.start.eq(accept_key & operation.derive),
+                cipher.key.eq(operation.key),
+                cipher.aes256.eq(operation.aes256),
+            ]
+            derived, subkey = cipher.done, cipher.o
+        with m.If(derived):
+            m.d.sync += [self.subkey.p.subkey.eq(subkey), self.subkey.valid.eq(1)]
         with m.If(self.subkey.valid & self.subkey.ready):
             m.d.sync += [self.subkey.valid.eq(0), deriving.eq(0)]
         m.d.comb += self.subkey.p.index.eq(derive_index)

@@ -253,9 +253,9 @@ class _Chain:
                 most(g, c, out=g)
                 c = most(g + rows["read"][s], o, out=t["c"][s])
                 o = add(c, rows["find"][s], out=t["o"][s])
-                if not before:
+                if not before and r.found < INSIDE:
                     most(o, taken2 + 1, out=o)
-                elif self.waiting < INSIDE:
+                elif before and self.waiting < INSIDE:
                     most(o, before["turned"][s + INSIDE - self.waiting] + 1, out=o)
                 here = o + rows["there"][s]
             else:

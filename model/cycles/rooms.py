@@ -55,6 +55,8 @@ class Rooms:
     """Fingerprints of one frame, while keys are compared for the one before."""
     hit: int = 3
     miss: int = 1
+    found: int = 2
+    """Frames that may wait for the tracker: two, or all that are inside."""
     by: int = 1
     """Each of the two, for a frame that is not looked up."""
 
@@ -157,6 +159,7 @@ def rooms_of(direction: Direction | str, width: int, sbox: str = "rom") -> Rooms
             checksum=6 + tree,
             hash_ipv4=steps[0],
             hash_ipv6=steps[1],
+            found=32 if width == 64 else 2,
             hash=hash_,
             multipliers=multipliers,
             keystream=keystream,
