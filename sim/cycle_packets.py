@@ -13,9 +13,8 @@ from model.frame import parse
 from model.segmentation import segments
 from sim.schedule import Entry, TxFrame
 
-COMMANDS: dict[type, int] = {Add: 40, Delete: 34, Query: 13, Read: 8, Seed: 8, Resync: 13, Ack: 14}
+COMMANDS: dict[type, int] = {Add: 43, Delete: 34, Query: 12, Read: 8, Seed: 8, Resync: 13, Ack: 14}
 """Cycles that a command takes on its own (hw/control.py)."""
-TX_COMMANDS = COMMANDS | {Add: 43}
 ACK_RECORD = 2
 """An ACK's way past each record that is kept."""
 BETWEEN = 1
@@ -278,7 +277,7 @@ def tx_packets(entries: Sequence[Entry]) -> Packets:
     packets.ipv6 = np.array([bool(p) and len(p.key) > 12 for p in parsed], np.bool_)
     packets.sent = np.array([sent.frame is not None for _, _, sent, _ in pieces], np.bool_)
     # A command's pause goes with a frame's first segment.
-    pauses = iter(_pauses(entries, TX_COMMANDS))
+    pauses = iter(_pauses(entries, COMMANDS))
     packets.pause = np.array([next(pauses) if place == 0 else NO_PAUSE for *_, place in pieces], np.int64)
     cut = np.array([place == 0 and event.request.segment_size > 0 for event, _, _, place in pieces], np.bool_)
     following = np.append(np.array([place for *_, place in pieces], np.int64)[1:], 0)
