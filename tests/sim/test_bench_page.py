@@ -100,6 +100,14 @@ def test_only_brings_what_shares_are_taken_of():
     assert max(c.held for c in quick) == 256 and max(c.traffic.frames for c in quick if c.traffic) == 512
 
 
+def test_4096_connections_only_run_if_named():
+    name = "rx/w64/round_robin_4096"
+    assert name not in [case.name for case in cases((64,))]
+    assert name not in [case.name for case in cases((64,), only=["round_robin"])]
+    base, most = cases((64,), only=[name])
+    assert (base.name, most.name, most.held) == ("rx/w64/segment_1448", name, 4096)
+
+
 def test_share_of_a_base_that_failed():
     measured = [fabricated(case, None) for case in cases((16,), only=["rx/w16/records_64B"])]
     measured[0] = Measured(measured[0].case, failure="stalled")
