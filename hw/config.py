@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from model.contract import MAX_FRAME, RxPolicy
+from model.contract import HASH_WORDS, MAX_FRAME, RxPolicy
 
 SBOXES = ("rom", "logic", "bram")
 
@@ -47,6 +47,16 @@ class Config:
     def placings(self) -> int:
         """Multipliers that place fragments: a frame of 64 bytes takes one four cycles, and the bus three at W=64."""
         return 2 if self.lanes == 4 else 1
+
+    @property
+    def hash_ahead(self) -> bool:
+        """An item enters the flow table when its hash is known: one that is not in it takes two cycles, not three."""
+        return self.lanes == 4
+
+    @property
+    def hash_words(self) -> int:
+        """Words a cycle that the hash of a flow takes."""
+        return HASH_WORDS // 2 if self.hash_ahead else self.lanes
 
     @property
     def found_depth(self) -> int:

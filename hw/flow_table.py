@@ -56,15 +56,16 @@ def flow_entry(config: Config):
 class FlowTable(wiring.Component):
     """Finds, inserts and removes flows: fingerprints are read for one item while keys are compared for the one before.
 
-    Contract: PASS takes a cycle, FIND three if one slot's fingerprint is equal or none, and two for each further one
-    (with a probability of 2^-16 a slot). A key is compared in full. A hit leaves six cycles behind its transfer. Behind
-    an INSERT or REMOVE nothing is taken before it is answered: OK, EXISTS or NO_SPACE; OK or STALE_HANDLE. After reset
-    the table is emptied first, a bucket a cycle.
+    Contract: PASS takes a cycle, FIND three if one slot's fingerprint is equal or none (with `Config.hash_ahead` two if
+    none), and two for each further one (with a probability of 2^-16 a slot). A key is compared in full. A hit leaves
+    six cycles behind its transfer, or five. Behind an INSERT or REMOVE nothing is taken before it is answered: OK,
+    EXISTS or NO_SPACE; OK or STALE_HANDLE. After reset the table is emptied first, a bucket a cycle.
 
     Members
     -------
     i : In(stream.Signature(table_item(config)))
-    hash : In(HASH_BITS)    of the key; valid in the second cycle behind the item's transfer
+    hash : In(HASH_BITS)    of the key; valid in the second cycle behind the item's transfer, the first one with
+        `Config.hash_ahead`
     o : Out(stream.Signature(track_request(config)))    one for each PASS and FIND
     answer : Out(stream.Signature(4))                   contract.Result, one for each INSERT and REMOVE
     show : In(1)            pulse: what was inserted at `show_index` is found from now on
@@ -160,7 +161,7 @@ class FlowTable(wiring.Component):
             m.next = "idle"
             with m.If(self.i.valid & ~operating):
                 m.d.sync += first.eq(self.i.p)
-                m.next = "hash"
+                m.next = "read" if config.hash_ahead else "hash"
                 with m.If((self.i.p.kind == Kind.PASS) | (self.i.p.kind == Kind.REMOVE)):
                     m.next = "pass"
                 with m.If((self.i.p.kind == Kind.INSERT) | (self.i.p.kind == Kind.REMOVE)):
@@ -177,8 +178,9 @@ class FlowTable(wiring.Component):
             with m.State("idle"):
                 next_first()
 
-            with m.State("hash"):
-                m.next = "read"
+            if not config.hash_ahead:
+                with m.State("hash"):
+                    m.next = "read"
 
             with m.State("read"):
                 m.d.comb += [table.en.eq(1) for table in tables]

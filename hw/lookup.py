@@ -32,7 +32,8 @@ class Lookup(wiring.Component):
 
     Contract: frames leave in order. One that is no candidate leaves two cycles after it was taken, one a cycle;
     a candidate that hits 5 cycles after it was offered and one for each step of its hash, one every 3 cycles, or
-    as many as its hash has steps: 3 for IPv4 and 10 for IPv6 at W=16, 1 and 3 at W=64. An operation waits for the frame
+    as many as its hash has steps: 3 for IPv4 and 10 for IPv6 at W=16. W=64: 1 and 2 steps; one that does not hit every
+    2 cycles, IPv6 every 3. An operation waits for the frame
     in front at most and takes the way of the frames, so it holds for every frame behind it; no frame is searched for
     meanwhile. Reset: see `FlowTable`.
 
@@ -61,7 +62,7 @@ class Lookup(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.toeplitz = toeplitz = Toeplitz(self._config.lanes)
+        m.submodules.toeplitz = toeplitz = Toeplitz(self._config.hash_words)
         m.submodules.flows = flows = FlowTable(self._config)
         wiring.connect(m, flows.o, wiring.flipped(self.o))
         wiring.connect(m, flows.answer, wiring.flipped(self.answer))
@@ -114,7 +115,10 @@ class Lookup(wiring.Component):
             m.d.sync += place.eq(place + 1)
             m.next = "hash"
             with m.If(last):
-                hand_over()
+                if self._config.hash_ahead:
+                    m.next = "hand over"
+                else:
+                    hand_over()
 
         with m.FSM():
             with m.State("choose"):

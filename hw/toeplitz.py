@@ -60,7 +60,14 @@ class Toeplitz(wiring.Component):
         first = Signal()
         word = Signal(bits)
         part = Signal(span)  # the bits of the key that meet these words
-        shifted = self.key << Cat(Const(0, (bits - 1).bit_length()), self.place)
+        if bits & (bits - 1):
+            shifted = Signal(HASH_KEY_BITS)
+            with m.Switch(self.place):
+                for place in range(self.steps(HASH_WORDS)):
+                    with m.Case(place):
+                        m.d.comb += shifted.eq(self.key << bits * place)
+        else:
+            shifted = self.key << Cat(Const(0, (bits - 1).bit_length()), self.place)
         m.d.sync += [
             enabled.eq(self.enable),
             first.eq(self.first),

@@ -50,7 +50,7 @@ class Rooms:
     lookup: bool = True
     hash_ipv4: int = 2
     hash_ipv6: int = 9
-    """A step less than the hash has (Lookup)."""
+    """A step less than the hash has (Lookup), or as many where the flow table is given the hash."""
     read: int = 3
     """Fingerprints of one frame, while keys are compared for the one before."""
     hit: int = 3
@@ -152,13 +152,14 @@ def rooms_of(direction: Direction | str, width: int, sbox: str = "rom") -> Rooms
     hash_ = 4 if width == 16 else 8
     multipliers = 2 if width == 64 else 1
     if direction is Direction.RX:
-        steps = {16: (2, 9), 32: (1, 4), 64: (0, 2)}[width]
+        steps = {16: (2, 9), 32: (1, 4), 64: (1, 2)}[width]
         return Rooms(
             direction,
             width,
             checksum=6 + tree,
             hash_ipv4=steps[0],
             hash_ipv6=steps[1],
+            read=2 if width == 64 else 3,
             found=32 if width == 64 else 2,
             hash=hash_,
             multipliers=multipliers,

@@ -38,6 +38,7 @@ from tests.formal.prover import Bench, Fault, Ic3, Induction, Method, Small, str
 
 CLAIM = "valid and payload hold until the transfer"
 FULL = Small(connections=2)
+WIDE = Small(width=64, connections=2)
 PUBLISHED = Small(connections=2, rx_policy=RxPolicy.PUBLISHED)
 
 
@@ -181,6 +182,10 @@ streams(
 )  # fmt: skip
 streams(
     "flow_table", lambda: flow_table.FlowTable(FULL),
+    Fault("hw.flow_table", "self.o.p.eq(item.request)", "self.o.p.eq(self.i.p.request)"),
+)  # fmt: skip
+streams(
+    "flow_table, W = 64", lambda: flow_table.FlowTable(WIDE),
     Fault("hw.flow_table", "self.o.p.eq(item.request)", "self.o.p.eq(self.i.p.request)"),
 )  # fmt: skip
 streams(

@@ -247,10 +247,14 @@ def test_operations_do_not_starve():
 
 
 @pytest.mark.parametrize(
-    "width,size,candidate,interval", [(16, 4, 1, 3), (16, 16, 1, 10), (16, 4, 0, 1), (64, 4, 1, 3), (64, 16, 1, 3)]
-)
-def test_rate(width, size, candidate, interval):
-    """Cycles a frame, all of them hits (or none of them candidates)."""
+    "width,size,candidate,known,interval",
+    [
+        (16, 4, 1, 1, 3), (16, 16, 1, 1, 10), (16, 4, 0, 1, 1), (16, 4, 1, 0, 3),
+        (64, 4, 1, 1, 3), (64, 16, 1, 1, 3), (64, 4, 0, 1, 1), (64, 4, 1, 0, 2), (64, 16, 1, 0, 3),
+    ],
+)  # fmt: skip
+def test_rate(width, size, candidate, known, interval):
+    """Cycles a frame: all of them hits, or none of them candidates, or none of them known."""
     config = Config(width=width, connections=8)
     dut = Lookup(config)
     rng = random.Random(7)
@@ -271,10 +275,11 @@ def test_rate(width, size, candidate, interval):
             _, _, valid, matched = await ctx.tick().sample(dut.o.valid, dut.o.p.matched)
             cycle += 1
             if valid:
-                assert matched == candidate
+                assert matched == (candidate and known)
                 times.append(cycle)
 
-    frames = [{"candidate": candidate, "parsed": 1} | flow.fields() for _ in range(50)]
+    sent = flow if known else Flow(flow.local, flow.remote, (1, 2))
+    frames = [{"candidate": candidate, "parsed": 1} | sent.fields() for _ in range(50)]
     run_streams(dut, [(dut.i, frames)], [(dut.o, 50)], processes=[insert, watch])
     assert times[-1] - times[9] == 40 * interval
 

@@ -10,7 +10,7 @@ from model.contract import DEFAULT_HASH_KEY, HASH_KEY_BITS
 from model.table import toeplitz
 
 
-@pytest.mark.parametrize("at_once", [1, 2, 4])
+@pytest.mark.parametrize("at_once", [1, 2, 4, 5])
 def test_hash(at_once):
     rng = random.Random(1)
     keys = [DEFAULT_HASH_KEY, 0, (1 << HASH_KEY_BITS) - 1, *(rng.getrandbits(HASH_KEY_BITS) for _ in range(10))]
@@ -24,7 +24,7 @@ def test_hash(at_once):
         for key, words in cases:
             ctx.set(dut.key, key)
             for place in range(dut.steps(len(words))):
-                group = [*words, 0, 0, 0][place * at_once :][:at_once]
+                group = [*words, 0, 0, 0, 0][place * at_once :][:at_once]
                 ctx.set(dut.enable, 1)
                 ctx.set(dut.first, place == 0)
                 ctx.set(dut.place, place)
