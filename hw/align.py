@@ -11,7 +11,7 @@ from hw import layouts, tx_layouts
 from hw.buffer import PairPort, readable
 from hw.config import Config
 from hw.plan import POSITION_BITS, Plan, plan_layout
-from hw.rotate import byte_mask, bytes_below, rotate_right_bytes, shift_right_bytes
+from hw.rotate import byte_mask, bytes_below, clipped, rotate_right_bytes, shift_right_bytes
 from hw.stream import Queue
 from model.contract import TAG_SIZE, TLS_VERSION_BYTES
 
@@ -119,7 +119,7 @@ class Align(wiring.Component):
             n.plan.eq(p),
             n.last.eq(p.work.end | (number == p.beats - 1)),
             n.first.eq(number == 0),
-            n.needed.eq(p.work.base + Mux((past == 0) | past[-1], p.last_beat, beat + 1)),
+            n.needed.eq(Mux((past == 0) | past[-1], p.work.base + p.last_beat, p.work.base + beat + 1)),
             n.address.eq(p.work.base + beat),
             n.rotate.eq(start),
             n.beat.eq(beat),
@@ -144,13 +144,15 @@ class Align(wiring.Component):
         available = Signal()
         room = Signal()
         chosen_work = chosen.plan.work
+        # late, from a register: what is read in this cycle is not counted yet
+        inside = STAGES + config.late
+        m.d["sync" if config.late else "comb"] += room.eq(
+            (keystream.level < QUEUE_DEPTH - inside)
+            & (hashed.level < hashed_depth - inside)
+            & (items.level < items_depth - inside)
+        )
         m.d.comb += [
             available.eq(readable(self.written, self.ended, chosen.needed, chosen_work.packet)),
-            room.eq(
-                (keystream.level < QUEUE_DEPTH - STAGES)
-                & (hashed.level < hashed_depth - STAGES)
-                & (items.level < items_depth - STAGES)
-            ),
             step.eq(chosen_valid & room & (chosen_work.end | available)),
             self.buffer.address.eq(chosen.address),
         ]
@@ -163,7 +165,7 @@ class Align(wiring.Component):
         beat1 = Signal(config.pointer_bits)
         counter1 = Signal(16)
         left1 = Signal(range(layouts.GHASH_STRIDE + 1))
-        bounds1 = {name: Signal(bound) for name in BOUNDS}
+        bounds1 = {name: Signal(range(width + 1)) for name in BOUNDS}
         m.d.sync += [
             valid1.eq(step),
             plan1.eq(chosen.plan),
@@ -173,7 +175,7 @@ class Align(wiring.Component):
             beat1.eq(chosen.beat),
             counter1.eq(chosen.counter),
             left1.eq(chosen.left),
-            *(signal.eq(getattr(chosen, name)) for name, signal in bounds1.items()),
+            *(signal.eq(clipped(getattr(chosen, name), width)) for name, signal in bounds1.items()),
         ]
 
         # stage 2: the bytes in the record's grid, and which of them are body and tag

@@ -69,9 +69,9 @@ class PacketBuffer(wiring.Component):
     """Circular memory of `config.buffer_beats` beats: one writer, one consumer in order, two random readers.
 
     Contract: takes and gives a beat a cycle. `i.ready` falls only when `buffer_beats` beats are written and
-    not taken at `o`. A beat taken in cycle t counts in `written` from t + 1, is returned by a pair port
-    addressed from t + 1 on, and shows at `o` from t + 2 at the earliest. Its place is used again only after its
-    transfer at `o`: the consumer leaves a frame there until nobody reads it any more.
+    not taken at `o` (`config.late`: one less). A beat taken in cycle t counts in `written` from t + 1, is returned by a
+    pair port addressed from t + 1 on, and shows at `o` from t + 2 at the earliest. Its place is used again only after
+    its transfer at `o`: the consumer leaves a frame there until nobody reads it any more.
 
     Parameters
     ----------
@@ -104,10 +104,13 @@ class PacketBuffer(wiring.Component):
 
         taken = Signal(config.pointer_bits)
         write = Signal()
-        m.d.comb += [
-            self.i.ready.eq(self.written ^ taken != depth),
-            write.eq(self.i.valid & self.i.ready),
-        ]
+        if config.late:  # from a register: the last place stays empty
+            room = Signal(init=1)
+            m.d.sync += room.eq((self.written - taken)[: config.pointer_bits] < depth - 1)
+            m.d.comb += self.i.ready.eq(room)
+        else:
+            m.d.comb += self.i.ready.eq(self.written ^ taken != depth)
+        m.d.comb += write.eq(self.i.valid & self.i.ready)
         with m.If(write):
             m.d.sync += self.written.eq(self.written + 1)
             m.d.sync += self.ended.eq(self.ended + self.i.p.last)

@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 from hw.byteorder import keep_count
 from hw.config import Config
 from hw.layouts import beat
-from hw.rotate import byte_mask, bytes_below
+from hw.rotate import byte_mask, bytes_below, clipped
 from hw.segment_headers import SegmentHeaders, header_patches, patched, patches_of, segment_header
 from hw.segment_parse import segment_plan
 from hw.stream import Queue
@@ -97,7 +97,7 @@ class Cutter(wiring.Component):
         m.d.comb += c.head_count.eq(keep_count(head.keep))
         with m.If(c.hold):
             m.d.sync += [held.eq(head.data), c.held_last.eq(head.last), c.held_count.eq(c.head_count)]
-        below = byte_mask(bytes_below(m, c.from_head, width))
+        below = byte_mask(bytes_below(m, clipped(c.from_head, width), width))
         m.d.comb += c.step.data.eq((head.data & below) | (held & ~below))
 
     def _outgoing(self, m, c):
@@ -267,8 +267,8 @@ class Cutter(wiring.Component):
             payload.eq(Cat(step_1.data, step_1.data) >> Cat(Const(0, 3), step_1.rotate)),
             headers.eq(patched(m, read.data, step_1.row, step_1.patches)),
         ]
-        in_headers = byte_mask(bytes_below(m, step_1.headers, width))
-        keep = bytes_below(m, step_1.count, width)
+        in_headers = byte_mask(bytes_below(m, clipped(step_1.headers, width), width))
+        keep = bytes_below(m, clipped(step_1.count, width), width)
         with m.If(c.move):
             m.d.sync += [
                 valid_1.eq(c.go),

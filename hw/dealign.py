@@ -78,8 +78,10 @@ class Dealign(wiring.Component):
         first, second = Signal(9 * width), Signal(9 * width)
         nothing = Const(-1, config.pointer_bits)
         closing = Signal()  # `first` is the last item of a frame whose end has been taken
-        ahead = Signal(config.pointer_bits)
-        m.d.comb += ahead.eq(beat - at)
+        before, behind = Signal.like(at), Signal.like(at)  # its neighbours: comparing is faster than subtracting
+
+        def move(to):
+            return [at.eq(to), before.eq(to - 1), behind.eq(to + 1)]
 
         def holds(half):
             return half[8 * width :] != 0
@@ -98,7 +100,7 @@ class Dealign(wiring.Component):
 
         def begin():
             m.d.comb += ready.eq(1)
-            m.d.sync += [empty.eq(0), at.eq(beat), first.eq(low), second.eq(high)]
+            m.d.sync += [empty.eq(0), *move(beat), first.eq(low), second.eq(high)]
 
         with m.If(closing):
             with m.If(emit(last=1)):
@@ -109,25 +111,25 @@ class Dealign(wiring.Component):
             with m.If(~empty & holds(second)):
                 with m.If(emit(last=0)):
                     m.d.comb += ready.eq(1)
-                    m.d.sync += [first.eq(second), second.eq(0), at.eq(at + 1), closing.eq(1)]
+                    m.d.sync += [first.eq(second), second.eq(0), *move(behind), closing.eq(1)]
             with m.Else():
                 with m.If(emit(last=1)):
                     m.d.comb += ready.eq(1)
                     m.d.sync += empty.eq(1)
         with m.Elif(valid & empty):
             begin()
-        with m.Elif(valid & (ahead == 0)):
+        with m.Elif(valid & (beat == at)):
             m.d.comb += ready.eq(1)
             m.d.sync += [first.eq(first | low), second.eq(second | high)]
-        with m.Elif(valid & ahead[-1]):
+        with m.Elif(valid & (beat == before)):
             m.d.comb += ready.eq(1)
             m.d.sync += first.eq(first | high)
         with m.Elif(valid):
             with m.If(emit(last=0)):
-                m.d.sync += [first.eq(second), second.eq(0), at.eq(at + 1)]
-                with m.If(ahead == 1):
+                m.d.sync += [first.eq(second), second.eq(0), *move(behind)]
+                with m.If(beat == behind):
                     m.d.comb += ready.eq(1)
                     m.d.sync += [first.eq(second | low), second.eq(high)]
                 with m.Elif(~holds(second)):
-                    m.d.sync += at.eq(beat)
+                    m.d.sync += move(beat)
         return m

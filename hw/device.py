@@ -14,7 +14,7 @@ from hw.keystream import Keystream
 from hw.lookup import Lookup
 from hw.loss_track import LossTrack
 from hw.release import Release
-from hw.stream import Queue
+from hw.stream import Queue, Slice
 from hw.track import Track
 from hw.verdict import Verdict
 from model.contract import RxPolicy
@@ -54,12 +54,13 @@ class RxDevice(wiring.Component):
         m.submodules.ingress = ingress = Ingress(config)
         m.submodules.lookup = lookup = Lookup(config)
         # the flow table searches for the next frame while the tracker is busy with this one
-        m.submodules.found = found = Queue(layouts.track_request(config), depth=config.found_depth)
+        request, depth = layouts.track_request(config), config.found_depth
+        m.submodules.found = found = Slice(request) if config.late and depth == 2 else Queue(request, depth=depth)
         m.submodules.track = track = (Track if published else LossTrack)(config)
         planned, operations = track.o, control.table
         if config.late:
-            m.submodules.handed = handed = Queue(layouts.work(config), depth=2)
-            m.submodules.operation = operation = Queue(layouts.table_operation(config), depth=2)
+            m.submodules.handed = handed = Slice(layouts.work(config))
+            m.submodules.operation = operation = Slice(layouts.table_operation(config))
             wiring.connect(m, track.o, handed.i)
             wiring.connect(m, control.table, operation.i)
             planned, operations = handed.o, operation.o

@@ -48,7 +48,7 @@ class FragmentHash(wiring.Component):
 
     @staticmethod
     def delay_of(config: Config) -> int:
-        return (Multiplier.delay + 1) * (1 if config.lanes == 1 else 2)
+        return (Multiplier.delay + 1) * (1 if config.lanes == 1 else 2) + config.late
 
     @staticmethod
     def model(h: int, blocks: list[int]) -> int:
@@ -97,6 +97,12 @@ class FragmentHash(wiring.Component):
         value, beat = Signal(128), Signal(control)
         m.d.sync += [value.eq(beat_sum), beat.eq(coming)]
         m.d.comb += [self.loop_index.eq(coming.index), self.loop_left.eq(coming.left)]
+        factor = Mux(beat.left == 0, ONE, self.loop)
+        if self._config.late:  # a power from block RAM has a register in front of the multiplier's sums
+            powers, values, beats = Signal(128, name="factor"), value, beat
+            value, beat = Signal(128, name="value_late"), Signal(control, name="beat_late")
+            m.d.sync += [powers.eq(factor), value.eq(values), beat.eq(beats)]
+            factor = powers
 
         # beat number in the fragment: slot in the low bits, above it whether the slot is in use
         m.submodules.slots = slots = Memory(shape=128, depth=GHASH_STRIDE, init=[])
@@ -111,7 +117,7 @@ class FragmentHash(wiring.Component):
         m.d.comb += [
             read.addr.eq(number[:2]),
             multiplier.a[0].eq(value ^ Mux(number[2], read.data, 0)),
-            multiplier.b[0].eq(Mux(beat.left == 0, ONE, self.loop)),
+            multiplier.b[0].eq(factor),
             multiplier.i_tag.valid.eq(beat.valid),
             multiplier.i_tag.left.eq(beat.left),
             multiplier.i_tag.slot.eq(number[:2]),
@@ -155,8 +161,8 @@ class Ghash(wiring.Component):
             "subkeys": In(stream.Signature(layouts.subkey_operation(config))),
             "done": Out(1),
         })  # fmt: skip
-        self.delay = FragmentHash.delay_of(config) + Placing.delay
-        self.install_latency = Powers.latency + Powers.products * Placing.factors_wait
+        self.delay = FragmentHash.delay_of(config) + Placing.delay_of(config)
+        self.install_latency = Powers.latency + Powers.products * Placing.factors_wait_of(config)
 
     @staticmethod
     def model(subkey: int, blocks: list[int], exponent: int) -> int:

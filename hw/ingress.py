@@ -15,7 +15,8 @@ class Ingress(wiring.Component):
     """Buffer, parser and checksum unit behind one stream of frames.
 
     Contract: takes a beat a cycle. `i.ready` falls when the buffer is full, and before the first beat of a frame
-    while 31 frames are inside: a frame is inside from its first beat taken to its last beat's transfer at `o`.
+    while 31 frames are inside (`config.late`: 30): a frame is inside from its first beat taken to its last beat's
+    transfer at `o`.
     `headers` and `checksum` have room for the items of all frames inside, so neither can hold up the other;
     both come while the frame is still arriving, if it is long. `o` must give its beats away only when `headers`
     and `checksum` of the frame have been taken.
@@ -72,6 +73,11 @@ class Ingress(wiring.Component):
 
         # A branch that has taken the beat waits for the others; a branch's valid never depends on a ready.
         admit = Signal()
+        few = Signal(init=1)  # late, from a register: a frame less
+        if self._config.late:
+            m.d.sync += few.eq(inside < MAX_PACKETS - 1)
+        else:
+            m.d.comb += few.eq(inside != MAX_PACKETS)
         satisfied = []
         for name, branch in (("buffer", buffer.i), ("parse", parse.i), ("checksum", checksum.i)):
             done = Signal(name=f"{name}_done")
@@ -82,6 +88,6 @@ class Ingress(wiring.Component):
             m.d.sync += done.eq((done | (branch.valid & branch.ready)) & ~transfer)
             satisfied.append(done | branch.ready)
             if name == "buffer":
-                m.d.comb += admit.eq(~first | done | (inside != MAX_PACKETS))
+                m.d.comb += admit.eq(~first | done | few)
         m.d.comb += self.i.ready.eq(admit & Cat(satisfied).all())
         return m

@@ -20,9 +20,11 @@ class Intake:
     next : View                              the one behind it, if `i.valid`
     take : Signal                            it is of a connection, its state is there, and no operation waits
     index : Signal                           what the memories are to read
+
+    With `registered` the answer is there two cycles behind its address, not one.
     """
 
-    def __init__(self, m: Module, config: Config, tracker, operations: Operations):
+    def __init__(self, m: Module, config: Config, tracker, operations: Operations, *, registered: bool = False):
         self.m = m
         self.tracker = tracker
         self.operations = operations
@@ -36,14 +38,17 @@ class Intake:
             self.index.eq(Mux(operating, tracker.operations.p.index, self.next.handle)),
             self.take.eq(tracker.i.valid & self.next.matched & self._there & ~operating),
         ]
-        m.d.sync += self._there.eq(tracker.i.valid & ~tracker.i.ready & ~operating & ~operations.opens)
+        asked = Signal(name="state_asked")
+        m.d.comb += asked.eq(tracker.i.valid & ~tracker.i.ready & ~operating & ~operations.opens)
+        self._read = Signal(name="state_read")
+        m.d.sync += [self._read.eq(asked), self._there.eq(asked & self._read if registered else asked)]
 
     def accept(self):
         self.m.d.comb += self.tracker.i.ready.eq(1)
         return self.frame.eq(self.next)
 
     def again(self):
-        return self._there.eq(0)
+        return [self._read.eq(0), self._there.eq(0)]
 
     def same(self):
         """The next frame is of the connection at hand."""

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from hw import layouts
 from hw.config import Config
 from hw.dealign import Dealign, overlay_beat
-from hw.stream import Queue
+from hw.stream import Queue, Slice
 from model.contract import MAX_FRAME
 
 
@@ -58,8 +58,8 @@ class Overlay(wiring.Component):
         wiring.connect(m, dealign.o, queue.i)
         source, sink = wiring.flipped(self.i), queue.o
         if config.late:
-            m.submodules.early = early = Queue(layouts.aligned_beat(config), depth=2)
-            m.submodules.head = ahead = Queue(overlay_beat(config), depth=2)
+            m.submodules.early = early = Slice(layouts.aligned_beat(config))
+            m.submodules.head = ahead = Slice(overlay_beat(config))
             wiring.connect(m, source, early.i)
             wiring.connect(m, queue.o, ahead.i)
             source, sink = early.o, ahead.o

@@ -30,7 +30,7 @@ LAST_PLACE = (HEADER_WINDOW - TCP_SIZE - ETHERNET_SIZE) // 4
 L3_BYTES = 4 * LAST_PLACE + TCP_SIZE
 
 
-def register(m: Module, stage: int, **values) -> SimpleNamespace:
+def register(m: Module, stage: int | str, **values) -> SimpleNamespace:
     """A pipeline register: each value one cycle later, as a signal named after its stage."""
     out = {}
     for name, value in values.items():
@@ -43,8 +43,8 @@ class Parse(wiring.Component):
     """Headers of each frame, checked by docs/contract.md section 1.
 
     Contract: takes a beat a cycle, also where every frame is one beat. A frame's items are offered at both
-    outputs 9 cycles after the beat that completes the window was taken (see `HeaderWindow`). `i.ready` falls
-    only between frames, and only when one of the outputs has 32 items waiting or on their way.
+    outputs 9 cycles (`config.late`: 13) after the beat that completes the window was taken (see `HeaderWindow`).
+    `i.ready` falls only between frames, and only when one of the outputs has 32 items (31) waiting or on their way.
     `plan.pseudo` is folded once: it is less than 2^17 and congruent to the sum of the words.
 
     Sources: IEEE 802.3, 802.1Q; RFC 791, RFC 8200, RFC 9293.
@@ -57,9 +57,12 @@ class Parse(wiring.Component):
     """
 
     OUTPUTS = {"o": headers, "plan": checksum_plan}
+    MAY_BE_LATE = True
+    """`config.late` adds stages."""
 
     def __init__(self, config: Config):
         self._config = config
+        self._late = config.late and self.MAY_BE_LATE
         super().__init__(
             {"i": In(stream.Signature(beat(config)))}
             | {name: Out(stream.Signature(layout(config))) for name, layout in self.OUTPUTS.items()}
@@ -79,7 +82,12 @@ class Parse(wiring.Component):
             wiring.connect(m, queue.o, wiring.flipped(output))
             owed = Signal(range(QUEUE_DEPTH + 1), name=f"{name}_owed")
             m.d.sync += owed.eq(owed + window.begin - (output.valid & output.ready))
-            room.append(owed != QUEUE_DEPTH)
+            free = Signal(name=f"{name}_free", init=1)
+            if self._late:  # from a register: the last place stays empty
+                m.d.sync += free.eq(owed < QUEUE_DEPTH - 1)
+            else:
+                m.d.comb += free.eq(owed != QUEUE_DEPTH)
+            room.append(free)
             queues.append(queue.i)
         m.d.comb += window.go.eq(Cat(room).all())
 
@@ -114,10 +122,7 @@ class Parse(wiring.Component):
         version, ihl = s.l3[4:8], s.l3[0:4]
         total_length = big_endian(s.l3, 2, 2)
         fragment = big_endian(s.l3, 6, 2)[:14]  # MF and offset
-        good4 = (
-            s.ipv4 & (version == 4) & (ihl >= 5) & (s.l3[72:80] == PROTOCOL_TCP) & (fragment == 0)
-            & (total_length >= Cat(Const(0, 2), ihl) + TCP_SIZE)
-        )  # fmt: skip
+        good4 = s.ipv4 & (version == 4) & (ihl >= 5) & (s.l3[72:80] == PROTOCOL_TCP) & (fragment == 0)
         addresses4 = s.l3[8 * 12 : 8 * 16], s.l3[8 * 16 : 8 * 20]
         addresses6 = s.l3[8 * 8 : 8 * 24], s.l3[8 * 24 : 8 * 40]
         remote, local = (Mux(s.ipv6, a6, Cat(Const(0, 96), a4)) for a4, a6 in zip(addresses4, addresses6, strict=True))
@@ -125,6 +130,7 @@ class Parse(wiring.Component):
             m, 2,
             valid=s.valid, base=s.base, packet=s.packet, size=s.size, l3_offset=s.l3_offset, l3=s.l3,
             good=good4 | (s.ipv6 & (version == 6)),
+            holds_tcp=s.ipv6 | (total_length >= Cat(Const(0, 2), ihl) + TCP_SIZE),
             ipv6=s.ipv6,
             remote=remote,
             local=local,
@@ -145,10 +151,13 @@ class Parse(wiring.Component):
             here = Const(0, 16)
             for place in range(IPV6_SIZE // 4, LAST_PLACE + 1, 2):
                 here = Mux(s.place[:5] == place, s.l3[32 * place : 32 * place + 16], here)
+            if self._late:
+                s = register(m, f"{3 + hop}a", **vars(s) | sums, here=here, known=known)
+                here, known, sums = s.here, s.known, {name: getattr(s, name) for name in sums}
             s = register(
                 m, 3 + hop,
                 valid=s.valid, base=s.base, packet=s.packet, size=s.size, l3_offset=s.l3_offset, l3=s.l3,
-                good=s.good, ipv6=s.ipv6, remote=s.remote, local=s.local, ip_size=s.ip_size,
+                good=s.good & s.holds_tcp, holds_tcp=1, ipv6=s.ipv6, remote=s.remote, local=s.local, ip_size=s.ip_size,
                 next_header=Mux(known, here[:8], s.next_header),
                 place=(s.place + Mux(known, Cat(Const(0, 1), here[8:16] + 1), 0))[:11],
                 **sums,
@@ -165,7 +174,9 @@ class Parse(wiring.Component):
             m, 6,
             valid=s.valid, base=s.base, packet=s.packet, l3_offset=s.l3_offset,
             ipv6=s.ipv6, remote=s.remote, local=s.local,
-            good=s.good & (s.next_header == PROTOCOL_TCP) & (l4_offset + TCP_SIZE <= s.size),
+            good=s.good & (s.next_header == PROTOCOL_TCP),
+            tcp_end=l4_offset + TCP_SIZE,
+            size=s.size,
             tcp=(s.l3 >> Cat(Const(0, 5), s.place[:5]))[: 8 * TCP_SIZE],
             l4_offset=l4_offset[:7],
             end_offset=s.l3_offset + s.ip_size,
@@ -177,7 +188,7 @@ class Parse(wiring.Component):
             m, 7,
             valid=t.valid, base=t.base, packet=t.packet, l3_offset=t.l3_offset, l4_offset=t.l4_offset,
             ipv6=t.ipv6, remote=t.remote, local=t.local, end_offset=t.end_offset,
-            good=t.good & (data_offset >= TCP_SIZE // 4) & self._fits(t),
+            good=t.good & (data_offset >= TCP_SIZE // 4) & (t.tcp_end <= t.size) & self._fits(t),
             flags=flags,
             payload_offset=t.l4_offset + Cat(Const(0, 2), data_offset),
             remote_port=big_endian(t.tcp, 0, 2),
@@ -187,11 +198,14 @@ class Parse(wiring.Component):
         )  # fmt: skip
 
     def _outputs(self, m, ip, s, to_headers, to_plans):
-        unusual = s.flags[1] | s.flags[2]  # SYN, RST
         payload_length = Signal(18)  # bit 17: the TCP header ends behind the packet
+        m.d.comb += payload_length.eq(s.end_offset - s.payload_offset)
+        if self._late:
+            s = register(m, 8, **vars(s), payload_length=payload_length)
+            payload_length = s.payload_length
+        unusual = s.flags[1] | s.flags[2]  # SYN, RST
         parsed = Signal()
         m.d.comb += [
-            payload_length.eq(s.end_offset - s.payload_offset),
             parsed.eq(s.good & ~payload_length[17]),
             to_headers.valid.eq(s.valid),
             to_headers.p.base.eq(s.base),

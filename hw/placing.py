@@ -7,15 +7,13 @@ from amaranth.lib.wiring import In, Out
 
 from hw.config import Config
 from hw.credit import Credit
-from hw.gf128 import Multiplier, multiply, power
+from hw.gf128 import DigitMultiplier, Multiplier, multiply, power
 from hw.layouts import EXPONENT_BITS
 from hw.powers import DIGIT_BITS, DIGITS, ROW_BITS, factors, row_of
 from hw.stream import Queue
 
 SLOTS = 8
 """Fragments whose power is being made or whose hash is awaited."""
-STEP = Multiplier.delay + 1
-"""Cycles from one product to the one that takes it up."""
 
 
 def lowest_digit(exponent):
@@ -33,11 +31,12 @@ class Placing(wiring.Component):
     """hash * H^exponent for each fragment, in order, on one multiplier.
 
     Contract: the power is made while the fragment streams, from the powers of the exponent's digits: a product less
-    than it has nonzero ones, each a STEP behind the one before, and then one for the hash. With nothing else to do
-    the power is ready `power_delay(digits)` cycles after `begin`. Powers being made share the multiplier, one digit
-    a cycle. A fragment is announced on `begin` before its hash comes; `begin.ready` falls when SLOTS of them wait, so
-    `hashes` is never held up. `o` may be stalled for any time. `factors` wait at most `factors_wait` cycles, until
-    one of the powers under way is made. Polynomial form.
+    than it has nonzero ones, each `step_of` cycles behind the one before, and then one for the hash. With nothing else
+    to do the power is ready `power_delay` cycles after `begin`. Powers being made share the multiplier, one digit a
+    cycle. With `config.late` the multiplier is a DigitMultiplier: a digit in four cycles, and the power and the placed
+    hash each come up to three cycles later than that. A fragment is announced on `begin` before its hash comes;
+    `begin.ready` falls when SLOTS of them wait, so `hashes` is never held up. `o` may be stalled for any time.
+    `factors` wait at most `factors_wait_of` cycles, until one of the powers under way is made. Polynomial form.
 
     Members
     -------
@@ -48,9 +47,6 @@ class Placing(wiring.Component):
     product : Out(stream.Signature(128, always_ready=True))    one for each `factors`, in order
     digit_index, digit_row : Out          digit : In(128)       port of Powers, a cycle later
     """
-
-    factors_wait = STEP * (DIGITS - 2)
-    delay = Multiplier.delay + 3  # from `hashes` to `o`, when the power is ready and the multiplier free
 
     def __init__(self, config: Config):
         self._config = config
@@ -69,8 +65,26 @@ class Placing(wiring.Component):
         })  # fmt: skip
 
     @staticmethod
-    def power_delay(digits: int) -> int:
-        return 1 if digits == 1 else 3 + STEP * (digits - 1)
+    def multiplier_of(config: Config) -> type[Multiplier] | type[DigitMultiplier]:
+        return DigitMultiplier if config.late else Multiplier
+
+    @classmethod
+    def step_of(cls, config: Config) -> int:
+        """Cycles from one product to the one that takes it up."""
+        return cls.multiplier_of(config).delay + 1
+
+    @classmethod
+    def factors_wait_of(cls, config: Config) -> int:
+        return cls.step_of(config) * (DIGITS - 2) + (DigitMultiplier.turns if config.late else 0)
+
+    @classmethod
+    def delay_of(cls, config: Config) -> int:
+        """From `hashes` to `o`, when the power is ready and the multiplier free."""
+        return cls.multiplier_of(config).delay + 3
+
+    @classmethod
+    def power_delay(cls, config: Config, digits: int) -> int:
+        return 1 if digits == 1 else 3 + cls.step_of(config) * (digits - 1)
 
     @staticmethod
     def model(h: int, exponent: int, value: int) -> int:
@@ -126,7 +140,8 @@ class Placing(wiring.Component):
             "more": 1,  # `job` goes on
             "job": job,
         })  # fmt: skip
-        m.submodules.multiplier = multiplier = Multiplier(tag)
+        m.submodules.multiplier = multiplier = self.multiplier_of(self._config)(tag)
+        now = multiplier.soon if isinstance(multiplier, DigitMultiplier) else Const(1, 1)
         done = multiplier.o_tag
 
         # issue, in this order: a power half made, which nothing keeps but the multiplier; a product for Powers, rare;
@@ -144,12 +159,12 @@ class Placing(wiring.Component):
             own.addr.eq(head),
             made.addr.eq(head),
             go_on.eq(done.step & done.more),
-            extra.eq(self.factors.valid & ~go_on),
-            place.eq(finished.bit_select(head, 1) & hash_queue.o.valid & credit.free & ~go_on & ~extra),
-            start.eq(loaded & ~go_on & ~extra & ~place),
+            extra.eq(self.factors.valid & ~go_on & now),
+            place.eq(finished.bit_select(head, 1) & hash_queue.o.valid & credit.free & ~go_on & ~extra & now),
+            start.eq(loaded & ~go_on & ~extra & ~place & now),
             place_digit.eq(place & own.data.single),
             load.eq(fresh.o.valid & ~loaded & ~go_on & ~place_digit),
-            self.factors.ready.eq(~go_on),
+            self.factors.ready.eq(~go_on & now),
             hash_queue.o.ready.eq(place),
             fresh.o.ready.eq(load),
             slots.give.eq(place),

@@ -21,8 +21,7 @@ class PlacingPair(wiring.Component):
     second_index, second_row : Out          second : In(128)       another port of Powers
     """
 
-    factors_wait = Placing.factors_wait
-    delay = Placing.delay
+    delay_of = staticmethod(Placing.delay_of)
     power_delay = staticmethod(Placing.power_delay)
     model = staticmethod(Placing.model)
 

@@ -28,12 +28,15 @@ def rotate_right_bytes(value, amount):
     return value
 
 
+def clipped(bound, width: int):
+    """The signed `bound`, or the nearest of 0 and `width`."""
+    return Mux(bound < 0, 0, Mux(bound > width, width, bound))[: width.bit_length()]
+
+
 def bytes_below(m, bound, width: int) -> Signal:
-    """Mask of `width` bits, ones below the signed `bound` (none for a negative one)."""
+    """Mask of `width` bits, ones below `bound`, 0 to `width`."""
     mask = Signal(width)
-    clipped = Signal(range(width + 1))
-    m.d.comb += clipped.eq(Mux(bound < 0, 0, Mux(bound > width, width, bound)))
-    m.d.comb += mask.eq((Const(1, width + 1) << clipped) - 1)
+    m.d.comb += mask.eq((Const(1, width + 1) << bound) - 1)
     return mask
 
 

@@ -42,6 +42,7 @@ class SegmentParse(Parse):
     """
 
     OUTPUTS = {"o": segment_plan}
+    MAY_BE_LATE = False  # the header's sum is timed to the stages
 
     def _fits(self, s):
         return s.end_offset - s.l3_offset <= MAX_SEGMENTED

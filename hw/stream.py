@@ -1,6 +1,6 @@
-"""Stream helpers that Amaranth's library does not ship: a typed queue."""
+"""Stream helpers that Amaranth's library does not ship: a typed queue, and one of two registers."""
 
-from amaranth.hdl import Module
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -41,4 +41,37 @@ class Queue(wiring.Component):
             f.r_en.eq(self.o.ready),
             self.level.eq(f.level),
         ]
+        return m
+
+
+class Slice(wiring.Component):
+    """Two registers in a stream's way: neither `valid`, `ready` nor the payload goes through in the same cycle.
+
+    Contract: that of a Queue of depth 2. Registers where that has memory: a wide queue of two takes less of an ECP5 so,
+    and its output is there at once.
+
+    Members
+    -------
+    i : In(stream.Signature(shape))
+    o : Out(stream.Signature(shape))
+    """
+
+    def __init__(self, shape):
+        super().__init__({"i": In(stream.Signature(shape)), "o": Out(stream.Signature(shape))})
+
+    def elaborate(self, platform):
+        m = Module()
+        coming = Signal(self.i.p.shape() if hasattr(self.i.p, "shape") else len(self.i.p), name="waiting")
+        full = Signal()  # `waiting` holds what came while `o` was held up
+        m.d.comb += self.i.ready.eq(~full)
+        with m.If(self.i.ready):
+            m.d.sync += coming.eq(self.i.p)
+        with m.If(self.o.ready | ~self.o.valid):
+            m.d.sync += [
+                self.o.valid.eq(self.i.valid | full),
+                self.o.p.eq(Mux(full, coming, self.i.p)),
+                full.eq(0),
+            ]
+        with m.Elif(self.i.valid):
+            m.d.sync += full.eq(1)
         return m

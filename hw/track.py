@@ -67,9 +67,13 @@ class Track(wiring.Component):
         m.submodules.entries = entries = memory.Memory(shape=entry_layout, depth=config.connections, init=[])
         read = entries.read_port()
         write = entries.write_port()
+        answered = read.data
+        if config.late:
+            answered = Signal(entry_layout, name="answered")
+            m.d.sync += answered.eq(read.data)
 
         operations = Operations(m, self, clear_passes=True)
-        intake = Intake(m, config, self, operations)
+        intake = Intake(m, config, self, operations, registered=config.late)
         frame = intake.frame
         index = frame.handle[: config.index_bits]
         operation = self.operations.p
@@ -147,9 +151,9 @@ class Track(wiring.Component):
         def begin():
             m.d.sync += [
                 *next_frame(),
-                entry.eq(read.data),
-                at.eq(read.data.at),
-                record_end.eq(read.data.expected + read.data.at.remaining),
+                entry.eq(answered),
+                at.eq(answered.at),
+                record_end.eq(answered.expected + answered.at.remaining),
                 quiet.eq(0),
                 request.eq(0),
                 header_here.eq(0),
@@ -305,7 +309,9 @@ class Track(wiring.Component):
 
             if config.late:
                 with m.State("operation"):
-                    m.d.sync += entry.eq(read.data)
+                    m.next = "take state"
+                with m.State("take state"):
+                    m.d.sync += entry.eq(answered)
                     m.next = "weigh"
                 with m.State("weigh"):
                     m.next = "operate"

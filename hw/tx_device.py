@@ -15,7 +15,7 @@ from hw.ingress import Ingress
 from hw.keystream import Keystream
 from hw.seal import Seal
 from hw.segment import Segment
-from hw.stream import Queue
+from hw.stream import Queue, Slice
 from hw.tx_track import TxTrack
 
 
@@ -58,7 +58,7 @@ class TxDevice(wiring.Component):
         m.submodules.track = track = TxTrack(config)
         planned = track.o
         if config.late:
-            m.submodules.handed = handed = Queue(tx_layouts.tx_work(config), depth=2)
+            m.submodules.handed = handed = Slice(tx_layouts.tx_work(config))
             wiring.connect(m, track.o, handed.i)
             planned = handed.o
         m.submodules.align = align = Align(config, transmit=True)
