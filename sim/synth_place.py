@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sim.synth import NEXTPNR, Endpoint, Placed, Progress, Step, room_of, run_tool
+from sim.synth import INSTANCE, NEXTPNR, Endpoint, Placed, Progress, Step, room_of, run_program, run_tool
 
 DEVICE = "LFE5U-85F-8"
-ARGUMENTS = ("--85k", "--speed", "8", "--package", "CABGA756", "--out-of-context")
+ARGUMENTS = ("--85k", "--speed", "8", "--package", "CABGA756", "--router", "router2")
 RESOURCES = {"lut": "TRELLIS_COMB", "ff": "TRELLIS_FF", "block_ram": "DP16KD"}
 
 _STAGES = (
@@ -18,48 +18,56 @@ _STAGES = (
     (re.compile(r"Info: Running simulated annealing|Info: Running main analytical"), "nextpnr: placing", 0.1),
     (re.compile(r"Info: Routing globals"), "nextpnr: routing", 0.4),
 )
-_ARCS = re.compile(r"Info: Routing (\d+) arcs")
-_ROUTED = re.compile(r"Info: +\d+ \|.*\| +(\d+) +\|")
+_ROUND = re.compile(r"Info: +iter=(\d+) .*overused=(\d+)")
 
 
-def place_and_route(folder: Path, top: str, seed: int, mhz: float, tell: Progress) -> Placed:
-    """Place and route `netlist.json` for `mhz`; less than that is no error."""
-    arcs = 0
+def place_and_route(
+    folder: Path, top: str, seed: int, mhz: float, tell: Progress, program: Path | None = None
+) -> Placed:
+    """Place and route `netlist.json` for `mhz`; less than that is no error. `program`: in place of the wheel's."""
+    most = 0
 
     def line(text: str) -> None:
-        nonlocal arcs
+        nonlocal most
         for pattern, stage, share in _STAGES:
             if pattern.match(text):
                 tell(stage, share)
-        if match := _ARCS.match(text):
-            arcs = int(match[1])
-        elif arcs and (match := _ROUTED.match(text)):
-            tell("nextpnr: routing", 1 - 0.6 * min(int(match[1]) / arcs, 1))
+        if match := _ROUND.match(text):
+            overused = int(match[2])
+            most = max(most, overused)
+            stage = f"nextpnr: routing, round {match[1]}, wires used twice: {overused:,}"
+            tell(stage, 1 - 0.6 * overused / max(most, 1))
 
     files = ("--json", "netlist.json", "--report", "report.json", "--detailed-timing-report")
     options = ("--freq", f"{mhz:g}", "--seed", str(seed), "--timing-allow-fail")
-    run_tool(NEXTPNR, "run_nextpnr_ecp5", [*ARGUMENTS, *options, *files], folder, line)
+    arguments = [*ARGUMENTS, *options, *files]
+    if program is None:
+        run_tool(NEXTPNR, "run_nextpnr_ecp5", arguments, folder, line)
+    else:
+        run_program([str(program.resolve()), *arguments], NEXTPNR, folder, line)
     return read_report(json.loads((folder / "report.json").read_text("utf-8")), top, seed)
 
 
 def read_report(report: Mapping[str, Any], top: str, seed: int) -> Placed:
     """What matters of nextpnr's report, which says how long after the clock a signal comes to each register."""
     (clock,) = report["fmax"].values()
+
+    def room(cell: str) -> str:
+        below = f"{INSTANCE}."
+        return room_of(cell.removeprefix(below), top) if cell.startswith(below) else "ports"
+
     worst: dict[str, Endpoint] = {}
     for net in report["detailed_net_timings"]:
         for end in net["endpoints"]:
-            room, ns = room_of(end["cell"], top), max(end["delay"])
-            if room not in worst or worst[room].ns < ns:
-                worst[room] = Endpoint(room, round(ns, 3), net["net"])
+            name, ns = room(end["cell"]), max(end["delay"])
+            if name not in worst or worst[name].ns < ns:
+                worst[name] = Endpoint(name, round(ns, 3), net["net"])
     (path,) = (
         p["path"]
         for p in report["critical_paths"]
         if p["from"].startswith(("posedge", "negedge")) and p["to"] == p["from"]
     )
-    steps = [
-        Step(room_of(s["to"]["cell"], top), s["type"], s.get("net", s["to"]["cell"]), round(s["delay"], 3))
-        for s in path
-    ]
+    steps = [Step(room(s["to"]["cell"]), s["type"], s.get("net", s["to"]["cell"]), round(s["delay"], 3)) for s in path]
     used = report["utilization"]
     return Placed(
         device=DEVICE,

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,12 +19,14 @@ from hw.gf128 import Multiplier, reduced, xor
 from hw.release import Release
 from sim.cli import main
 from sim.errors import InputError
+from sim.generate import describe_ports
 from sim.synth import (
     TARGETS,
     Endpoint,
     Size,
     Step,
     Synthesis,
+    harness,
     module_sizes,
     room_modules,
     room_of,
@@ -100,17 +104,21 @@ REPORT = {
                 {
                     "type": "clk-to-q",
                     "delay": 0.5,
-                    "from": {"cell": "receive.track.a"},
-                    "to": {"cell": "receive.track.a"},
+                    "from": {"cell": "dut.receive.track.a"},
+                    "to": {"cell": "dut.receive.track.a"},
                 },
-                {"type": "routing", "delay": 9.0, "net": "n", "to": {"cell": "receive.align.b"}},
-                {"type": "setup", "delay": 0.0, "to": {"cell": "receive.align.b"}},
+                {"type": "routing", "delay": 9.0, "net": "n", "to": {"cell": "dut.receive.align.b"}},
+                {"type": "setup", "delay": 0.0, "to": {"cell": "dut.receive.align.b"}},
             ],
         },
     ],
     "detailed_net_timings": [
-        {"net": "n", "endpoints": [{"cell": "receive.align.b", "delay": [9.0, 9.5]}]},
-        {"net": "m", "endpoints": [{"cell": "receive.align.c", "delay": [1, 2]}, {"cell": "axil.d", "delay": [3, 4]}]},
+        {"net": "n", "endpoints": [{"cell": "dut.receive.align.b", "delay": [9.0, 9.5]}]},
+        {
+            "net": "m",
+            "endpoints": [{"cell": "dut.receive.align.c", "delay": [1, 2]}, {"cell": "dut.axil.d", "delay": [3, 4]}],
+        },
+        {"net": "q", "endpoints": [{"cell": "folded_TRELLIS_FF_Q", "delay": [2, 2]}]},
     ],
     "utilization": {
         "TRELLIS_COMB": {"used": 9, "available": 83640},
@@ -124,11 +132,29 @@ def test_a_report_says_where_the_longest_paths_end():
     placed = read_report(REPORT, "rx", 3)
     assert placed.mhz == 101.5 and placed.seed == 3 and placed.used["block_ram"] == (7, 208)
     assert placed.longest == [
-        Step("track", "clk-to-q", "receive.track.a", 0.5),
+        Step("track", "clk-to-q", "dut.receive.track.a", 0.5),
         Step("align", "routing", "n", 9.0),
-        Step("align", "setup", "receive.align.b", 0.0),
+        Step("align", "setup", "dut.receive.align.b", 0.0),
     ]
-    assert placed.rooms == [Endpoint("align", 9.5, "n"), Endpoint("registers", 4, "m")]
+    assert placed.rooms == [Endpoint("align", 9.5, "n"), Endpoint("registers", 4, "m"), Endpoint("ports", 2, "q")]
+
+
+def test_the_harness_connects_every_port():
+    text = harness(PRESETS["tiny"], "duplex")
+    ports = describe_ports(PRESETS["tiny"], "duplex")["ports"]
+    assert re.findall(r"^    \.(\w+)\(", text, re.M) == [port["name"] for port in ports]
+    for direction in "input", "output":
+        width = sum(p["width"] for p in ports if p["direction"] == direction and p["name"] not in ("clk", "rst"))
+        found = re.findall(rf"\({direction}s\[(\d+):(\d+)\]\)", text)
+        places = [range(int(low), int(high) + 1) for high, low in found]
+        assert sorted(bit for place in places for bit in place) == list(range(width))
+
+
+def test_a_program_that_is_no_nextpnr(tmp_path, capsys):
+    assert main(["synth", "--preset", "tiny", "--nextpnr", str(tmp_path / "none")]) == 2
+    assert "none: No such file or directory" in capsys.readouterr().err
+    assert main(["synth", "--preset", "tiny", "--nextpnr", sys.executable]) == 2
+    assert "does not say a version" in capsys.readouterr().err
 
 
 def test_missing_tools_say_how_to_get_them(monkeypatch, tmp_path):
