@@ -1,5 +1,7 @@
 """The bench of the tools themselves."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -7,7 +9,7 @@ import pytest
 from hw.config import Config
 from sim import bench_tools
 from sim.bench_tools import bench_tools as bench
-from sim.bench_tools import best, demo, golden_rates
+from sim.bench_tools import best, demo, golden_rates, timed
 from sim.engine.toolchain import can_compile
 from sim.errors import InputError
 from tests.sim.conftest import CAPTURES
@@ -16,6 +18,12 @@ from tests.sim.conftest import CAPTURES
 def test_best_is_the_shortest():
     clock = iter([0.0, 3.0, 10.0, 11.0, 20.0, 22.0])
     assert best(lambda: None, 3, lambda: next(clock)) == 1.0
+
+
+def test_processor_seconds_count_what_was_waited_for():
+    name, spent = timed("some", lambda: subprocess.run([sys.executable, "-c", "sum(range(10**7))"], check=True), 2)
+    assert (name.name, spent.name) == ("some", "some_processor")
+    assert name.value > 0 and spent.value > 0.05
 
 
 def test_golden_rates():
