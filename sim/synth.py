@@ -217,9 +217,10 @@ HARNESS, INSTANCE = "harness", "dut"
 
 
 def harness(config: Config, top: str) -> str:
-    """Verilog of a chip with the top and four pins: a shift register in front of its inputs, one behind its outputs.
+    """Verilog of a chip with the top and three pins: a shift register in front of its inputs, one behind its outputs.
 
-    So its ports are registers like any others, and clock and reset get the wires that a chip has for them.
+    So its ports are registers like any others, and the clock gets the wires that a chip has for it. Reset is left to
+    the chip: an ECP5 sets all registers to their first values by its GSR, which takes no wires.
     """
     component = make_top(config, top)
     component._MustUse__used = True  # pyright: ignore  (else Amaranth warns that it was never elaborated)
@@ -231,15 +232,13 @@ def harness(config: Config, top: str) -> str:
         places[port.direction] += port.width
         connections.append(f"    .{port.name}({port.direction}s[{low + port.width - 1}:{low}])")
     inputs, outputs = places["input"], places["output"]
-    joined = ",\n".join(["    .clk(clk)", "    .rst(reset)", *connections])
+    joined = ",\n".join(["    .clk(clk)", "    .rst(1'b0)", *connections])
     return f"""\
-module {HARNESS}(input clk, input rst, input d, output q);
-  reg reset;
+module {HARNESS}(input clk, input d, output q);
   reg [{inputs - 1}:0] inputs;
   reg [{outputs - 1}:0] folded;
   wire [{outputs - 1}:0] outputs;
   always @(posedge clk) begin
-    reset <= rst;
     inputs <= {{inputs[{inputs - 2}:0], d}};
     folded <= {{folded[{outputs - 2}:0], 1'b0}} ^ outputs;
   end

@@ -9,13 +9,13 @@ from typing import Any
 from sim.synth import INSTANCE, NEXTPNR, Endpoint, Placed, Progress, Step, room_of, run_program, run_tool
 
 DEVICE = "LFE5U-85F-8"
-ARGUMENTS = ("--85k", "--speed", "8", "--package", "CABGA756", "--router", "router2")
+ARGUMENTS = ("--85k", "--speed", "8", "--package", "CABGA756", "--placer", "static", "--router", "router2")
 RESOURCES = {"lut": "TRELLIS_COMB", "ff": "TRELLIS_FF", "block_ram": "DP16KD"}
 
 _STAGES = (
     (re.compile(r"Info: Packing"), "nextpnr: packing", 0.02),
-    (re.compile(r"Info: Running timing-driven placement|Info: Creating initial analytic"), "nextpnr: placing", 0.05),
-    (re.compile(r"Info: Running simulated annealing|Info: Running main analytical"), "nextpnr: placing", 0.1),
+    (re.compile(r"Info: Running Static placer"), "nextpnr: placing", 0.05),
+    (re.compile(r"Info: Running simulated annealing"), "nextpnr: placing", 0.1),
     (re.compile(r"Info: Routing globals"), "nextpnr: routing", 0.4),
 )
 _ROUND = re.compile(r"Info: +iter=(\d+) .*overused=(\d+)")
