@@ -223,7 +223,7 @@ FAULTS = [
     *_of(
         "hw/intake.py",
         "tests/hw/test_track.py tests/hw/test_loss_track.py",
-        ("state-read-before-it-is-written", "return self._there.eq(0)", "return self._there.eq(self._there)"),
+        ("state-read-before-it-is-written", "return [self._read.eq(0), self._there.eq(0)]", "return []"),
     ),
     *_of(
         "hw/walk.py",
