@@ -224,7 +224,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--nextpnr",
         metavar="PROGRAM",
         type=Path,
-        help="place and route with this nextpnr-ecp5, not with the wheel's, which is several times slower",
+        help="place and route with this nextpnr-ecp5, not with the wheel's, which is WebAssembly",
     )
     synth.add_argument(
         "--estimate",
