@@ -49,6 +49,19 @@ def queue_order(bench: Bench) -> None:
         in_order(bench, moved(dut.i), dut.i.p, moved(dut.o), dut.o.p, most=depth + 1)
 
 
+@proved(
+    "stream.Slice", "what enters leaves in order, once, unchanged", Ic3(),
+    Fault("hw.stream", "Mux(full, coming, self.i.p)", "self.i.p"),
+    Fault("hw.stream", "m.d.sync += full.eq(1)", "m.d.sync += full.eq(0)"),
+    Fault("hw.stream", "self.i.ready.eq(~full)", "self.i.ready.eq(1)"),
+    parts="real",
+)  # fmt: skip
+def slice_order(bench: Bench) -> None:
+    dut = stream.Slice(2)
+    bench.add(dut, "slice")
+    in_order(bench, moved(dut.i), dut.i.p, moved(dut.o), dut.o.p, most=2)
+
+
 class Narrow(Small):
     """Beats of a byte, a buffer of four."""
 
