@@ -391,9 +391,8 @@ def synthesise(
     chosen = TARGETS[target]
     if (place or estimate) and target != "ecp5":
         raise InputError(f"--place and --estimate know the delays of ecp5 only; {target} has no open place and route")
-    tools = versions(YOSYS, *([NEXTPNR] if place and nextpnr is None else []))
-    if place and nextpnr is not None:
-        tools["nextpnr"] = program_version(nextpnr)
+    given = {"nextpnr": program_version(nextpnr)} if place and nextpnr is not None else {}
+    tools = versions(YOSYS, *([NEXTPNR] if place and not given else [])) | given
     tell = progress or _silent
     tell("RTLIL", 0)
     text = generate(config, top, "rtlil")
