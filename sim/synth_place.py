@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from sim.errors import InputError
 from sim.synth import INSTANCE, NEXTPNR, Endpoint, Placed, Progress, Step, room_of, run_program, run_tool
 
 DEVICE = "LFE5U-85F-8"
@@ -18,25 +19,33 @@ _STAGES = (
     (re.compile(r"Info: Running simulated annealing"), "nextpnr: placing", 0.1),
     (re.compile(r"Info: Routing globals"), "nextpnr: routing", 0.4),
 )
+PATIENCE = 10
+"""Rounds of the router without fewer wires used twice before it is given up: by itself it would go on for ever."""
 _ROUND = re.compile(r"Info: +iter=(\d+) .*overused=(\d+)")
 
 
 def place_and_route(
     folder: Path, top: str, seed: int, mhz: float, tell: Progress, program: Path | None = None
 ) -> Placed:
-    """Place and route `netlist.json` for `mhz`; less than that is no error. `program`: in place of the wheel's."""
-    most = 0
+    """Place and route `netlist.json` for `mhz`; less than that is no error. `program`: in place of the wheel's.
+
+    InputError if it cannot be routed.
+    """
+    rounds: list[int] = []
 
     def line(text: str) -> None:
-        nonlocal most
         for pattern, stage, share in _STAGES:
             if pattern.match(text):
                 tell(stage, share)
         if match := _ROUND.match(text):
-            overused = int(match[2])
-            most = max(most, overused)
-            stage = f"nextpnr: routing, round {match[1]}, wires used twice: {overused:,}"
-            tell(stage, 1 - 0.6 * overused / max(most, 1))
+            rounds.append(int(match[2]))
+            stage = f"nextpnr: routing, round {match[1]}, wires used twice: {rounds[-1]:,}"
+            tell(stage, 1 - 0.6 * rounds[-1] / max(*rounds, 1))
+            if rounds[-1] and min(rounds[-PATIENCE:]) > min(rounds):
+                raise InputError(
+                    f"cannot be routed on the {DEVICE}: in {len(rounds)} rounds never fewer than {min(rounds):,} wires "
+                    "used twice. A smaller configuration, or another --seed, may be"
+                )
 
     files = ("--json", "netlist.json", "--report", "report.json", "--detailed-timing-report")
     options = ("--freq", f"{mhz:g}", "--seed", str(seed), "--timing-allow-fail")

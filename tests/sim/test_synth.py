@@ -35,7 +35,7 @@ from sim.synth import (
     versions,
 )
 from sim.synth_depth import LUT, WIRE, LongPath, longest_paths
-from sim.synth_place import read_report
+from sim.synth_place import PATIENCE, place_and_route, read_report
 from tests.sim.standin import StandIn
 
 KEPT = Path(__file__).parents[1] / "data" / "synth.json"
@@ -148,6 +148,20 @@ def test_the_harness_connects_every_port():
         found = re.findall(rf"\({direction}s\[(\d+):(\d+)\]\)", text)
         places = [range(int(low), int(high) + 1) for high, low in found]
         assert sorted(bit for place in places for bit in place) == list(range(width))
+
+
+def test_a_router_that_gets_no_further_is_given_up(tmp_path):
+    rounds = [300, 200, 100, *([120] * PATIENCE), 90, 0]
+    said = "".join(
+        f"Info:     iter={n} wires=9 overused={over} overuse=9" + chr(10) for n, over in enumerate(rounds, 1)
+    )
+    program = tmp_path / "nextpnr"
+    program.write_text(f"#!/bin/sh\ncat <<'END'\n{said}END\n")
+    program.chmod(0o755)
+    told: list[str] = []
+    with pytest.raises(InputError, match="in 13 rounds never fewer than 100 wires"):
+        place_and_route(tmp_path, "rx", 1, 100, lambda text, share: told.append(text), program)
+    assert told[-1] == "nextpnr: routing, round 13, wires used twice: 120"
 
 
 def test_a_program_that_is_no_nextpnr(tmp_path, capsys):
