@@ -8,6 +8,7 @@ from hw import layouts
 from hw.add_end import AddEnd
 from hw.config import Config
 from hw.counters import Counters
+from hw.erase import Erase
 from hw.handles import Handles
 from model.contract import (
     CIPHERS,
@@ -114,10 +115,8 @@ class Control(wiring.Component):
         answer = Signal(layouts.response())  # but for its result
         end = AddEnd(m, self, handle)
 
-        installed = Signal(reset_less=True)  # memories may hold a connection
-        unswept = Signal(init=1)  # since the reset
-        m.d.comb += self.sweeping.eq(unswept & installed)
-        swept = Signal(config.index_bits)
+        erasing = Erase(m, self, config)
+        m.d.comb += self.sweeping.eq(erasing.sweeping)
 
         # Frames between lookup and the way out, to know when those of a deleted connection are gone.
         passed, gone, until = (Signal(layouts.PACKET_BITS) for _ in range(3))
@@ -176,7 +175,7 @@ class Control(wiring.Component):
             with m.State("idle"):
                 m.d.sync += [answer.eq(0), erase.eq(0), handle.eq(command.handle)]
                 with m.If(self.sweeping):
-                    m.d.sync += [handle.eq(swept), erase.eq(1)]
+                    m.d.sync += [handle.eq(erasing.swept), erase.eq(1)]
                     m.next = "sweep"
                 with m.Elif(self.commands.valid & (command.opcode == Opcode.ADD)):
                     m.d.sync += handle.eq(handles.next)
@@ -200,7 +199,7 @@ class Control(wiring.Component):
                 with m.Elif(~handles.any_free):
                     finish(Result.NO_SPACE)
                 with m.Else():
-                    m.d.sync += [installed.eq(1), unswept.eq(0)]
+                    m.d.sync += erasing.install()
                     m.next = "keys"
 
             def allocate():
@@ -246,32 +245,7 @@ class Control(wiring.Component):
                     m.d.comb += [end.hand_over.eq(1), self.commands.ready.eq(1)]
                     m.next = "idle"
 
-            # What DEL leaves is zero, and what a reset leaves.
-            with m.State("erase"):
-                m.d.comb += self.tracker.p.kind.eq(layouts.TrackerOperation.CLEAR)
-                send(self.tracker, "erased")
-            with m.State("erased"):
-                m.d.comb += self.tracker_answers.ready.eq(1)
-                with m.If(self.tracker_answers.valid):
-                    m.next = "erase key"
-            with m.State("erase key"):
-                send(self.keys, "erase powers")
-            with m.State("erase powers"):
-                send(self.powers, "powers erased")
-            with m.State("powers erased"):
-                with m.If(self.powers_done):
-                    m.next = "respond"
-                    with m.If(self.sweeping):
-                        m.d.sync += swept.eq(swept + 1)
-                        with m.If(swept == config.connections - 1):
-                            m.d.sync += [installed.eq(0), unswept.eq(0)]
-                        m.next = "idle"
-
-            with m.State("sweep"):
-                m.next = "clear handle"
-            with m.State("clear handle"):
-                m.d.comb += handles.clear.eq(1)
-                m.next = "erase"
+            erasing.states(send, handles)
 
             with m.State("read handle"):
                 m.next = "handle compared"

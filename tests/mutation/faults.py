@@ -350,10 +350,10 @@ FAULTS = [
         ),
     ),
     *_of(
-        "hw/control.py",
+        "hw/erase.py",
         "tests/hw/test_reset.py",
-        ("reset-leaves-keys", "[installed.eq(1), unswept.eq(0)]", "unswept.eq(0)"),
-        ("reset-leaves-the-last-row", "swept == config.connections - 1", "swept == config.connections - 2"),
+        ("reset-leaves-keys", "[self._installed.eq(1), self._unswept.eq(0)]", "[self._unswept.eq(0)]"),
+        ("reset-leaves-the-last-row", "self.swept == self._connections - 1", "self.swept == self._connections - 2"),
     ),
     # --- registers and ports
     *_of(
