@@ -73,7 +73,7 @@ class Config:
 
     @property
     def late(self) -> bool:
-        """More registers in the way, a cycle of latency each: what an ECP5 needs for 100 MHz.
+        """For an ECP5: more registers in the way, a cycle of latency each, and a smaller multiplier to place fragments.
 
         Its block RAM takes 4.3 ns to answer, and a wire between two LUTs a nanosecond.
         """

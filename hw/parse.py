@@ -157,7 +157,8 @@ class Parse(wiring.Component):
             s = register(
                 m, 3 + hop,
                 valid=s.valid, base=s.base, packet=s.packet, size=s.size, l3_offset=s.l3_offset, l3=s.l3,
-                good=s.good & s.holds_tcp, holds_tcp=1, ipv6=s.ipv6, remote=s.remote, local=s.local, ip_size=s.ip_size,
+                good=s.good & s.holds_tcp if hop == 0 else s.good,
+                ipv6=s.ipv6, remote=s.remote, local=s.local, ip_size=s.ip_size,
                 next_header=Mux(known, here[:8], s.next_header),
                 place=(s.place + Mux(known, Cat(Const(0, 1), here[8:16] + 1), 0))[:11],
                 **sums,

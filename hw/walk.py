@@ -108,8 +108,8 @@ class Walk:
         self.count = count = Signal(layouts.OFFSET_BITS)
         self.used_up = used_up = Signal()  # the payload is
         self.good = good = Signal()
-        sums = m.d["sync" if staged else "comb"]
-        sums += [
+        sums = "sync" if staged else "comb"
+        m.d[sums] += [
             left.eq(limit - cursor),
             ext_first.eq(header.body_length + 32 - at.remaining),
             completes.eq(at.remaining <= left),
@@ -142,19 +142,18 @@ class Walk:
 
         def last_beat(at, name):
             beat = Signal(config.pointer_bits, name=name)
-            nonlocal sums
-            sums += beat.eq(frame.base + ((at + header.size - 1) >> config.rotate_bits))
+            m.d[sums] += beat.eq(frame.base + ((at + header.size - 1) >> config.rotate_bits))
             return beat
 
         def there(beat):
             return readable(tracker.written, tracker.ended, beat, frame.packet)
 
-        sums += wanted.eq(Mux(needed < left, needed, left))
+        m.d[sums] += wanted.eq(Mux(needed < left, needed, left))
         if staged:
             behind = there(last_beat(self.record_end, "beat_behind"))
-            sums += available.eq(Mux(at.remaining != 0, behind, there(last_beat(cursor, "beat_here"))))
+            m.d[sums] += available.eq(Mux(at.remaining != 0, behind, there(last_beat(cursor, "beat_here"))))
         else:
-            sums += available.eq(there(last_beat(header_at, "last_beat")))
+            m.d[sums] += available.eq(there(last_beat(header_at, "last_beat")))
         m.d.comb += [
             needed.eq(header.size - at.header_count),
             header_at.eq(cursor),
