@@ -9,6 +9,7 @@ from hw.checksum import ChecksumUnit
 from hw.config import Config
 from hw.layouts import MAX_PACKETS, PACKET_BITS, beat, headers
 from hw.parse import Parse
+from hw.parse_stream import StreamParse
 
 
 class Ingress(wiring.Component):
@@ -47,7 +48,7 @@ class Ingress(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.buffer = buffer = PacketBuffer(self._config)
-        m.submodules.parse = parse = Parse(self._config)
+        m.submodules.parse = parse = (StreamParse if self._config.late else Parse)(self._config)
         m.submodules.checksum = checksum = ChecksumUnit(self._config, self._transmit)
         wiring.connect(m, buffer.o, wiring.flipped(self.o))
         wiring.connect(m, parse.o, wiring.flipped(self.headers))

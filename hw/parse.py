@@ -43,8 +43,8 @@ class Parse(wiring.Component):
     """Headers of each frame, checked by docs/contract.md section 1.
 
     Contract: takes a beat a cycle, also where every frame is one beat. A frame's items are offered at both
-    outputs 9 cycles (`config.late`: 13) after the beat that completes the window was taken (see `HeaderWindow`).
-    `i.ready` falls only between frames, and only when one of the outputs has 32 items (31) waiting or on their way.
+    outputs 9 cycles after the beat that completes the window was taken (see `HeaderWindow`).
+    `i.ready` falls only between frames, and only when one of the outputs has 32 items waiting or on their way.
     `plan.pseudo` is folded once: it is less than 2^17 and congruent to the sum of the words.
 
     Sources: IEEE 802.3, 802.1Q; RFC 791, RFC 8200, RFC 9293.
@@ -57,12 +57,9 @@ class Parse(wiring.Component):
     """
 
     OUTPUTS = {"o": headers, "plan": checksum_plan}
-    MAY_BE_LATE = True
-    """`config.late` adds stages."""
 
     def __init__(self, config: Config):
         self._config = config
-        self._late = config.late and self.MAY_BE_LATE
         super().__init__(
             {"i": In(stream.Signature(beat(config)))}
             | {name: Out(stream.Signature(layout(config))) for name, layout in self.OUTPUTS.items()}
@@ -82,17 +79,13 @@ class Parse(wiring.Component):
             wiring.connect(m, queue.o, wiring.flipped(output))
             owed = Signal(range(QUEUE_DEPTH + 1), name=f"{name}_owed")
             m.d.sync += owed.eq(owed + window.begin - (output.valid & output.ready))
-            free = Signal(name=f"{name}_free", init=1)
-            if self._late:  # from a register: the last place stays empty
-                m.d.sync += free.eq(owed < QUEUE_DEPTH - 1)
-            else:
-                m.d.comb += free.eq(owed != QUEUE_DEPTH)
-            room.append(free)
+            room.append(owed != QUEUE_DEPTH)
             queues.append(queue.i)
         m.d.comb += window.go.eq(Cat(room).all())
 
         ip = self._ip(m, self._ethernet(m, window))
-        tcp = self._tcp(m, self._extension_headers(m, ip))
+        s = self._extension_headers(m, ip)
+        tcp = self._tcp(m, s, s.l3 >> Cat(Const(0, 5), s.place[:5]), remote=s.remote, local=s.local)
         self._outputs(m, ip, tcp, *queues)
         return m
 
@@ -151,9 +144,6 @@ class Parse(wiring.Component):
             here = Const(0, 16)
             for place in range(IPV6_SIZE // 4, LAST_PLACE + 1, 2):
                 here = Mux(s.place[:5] == place, s.l3[32 * place : 32 * place + 16], here)
-            if self._late:
-                s = register(m, f"{3 + hop}a", **vars(s) | sums, here=here, known=known)
-                here, known, sums = s.here, s.known, {name: getattr(s, name) for name in sums}
             s = register(
                 m, 3 + hop,
                 valid=s.valid, base=s.base, packet=s.packet, size=s.size, l3_offset=s.l3_offset, l3=s.l3,
@@ -168,27 +158,27 @@ class Parse(wiring.Component):
             sums = {"sum0": sum(parts[1:], parts[0])}
         return s
 
-    def _tcp(self, m, s):
-        """Stages 6 and 7: the TCP header, wherever it is; ends and lengths."""
+    def _tcp(self, m, s, tcp, **carried):
+        """Stages 6 and 7: the TCP header; ends and lengths."""
         l4_offset = s.l3_offset + Cat(Const(0, 2), s.place)
         t = register(
             m, 6,
-            valid=s.valid, base=s.base, packet=s.packet, l3_offset=s.l3_offset,
-            ipv6=s.ipv6, remote=s.remote, local=s.local,
+            valid=s.valid, base=s.base, packet=s.packet, l3_offset=s.l3_offset, ipv6=s.ipv6,
             good=s.good & (s.next_header == PROTOCOL_TCP),
             tcp_end=l4_offset + TCP_SIZE,
             size=s.size,
-            tcp=(s.l3 >> Cat(Const(0, 5), s.place[:5]))[: 8 * TCP_SIZE],
+            tcp=tcp[: 8 * TCP_SIZE],
             l4_offset=l4_offset[:7],
             end_offset=s.l3_offset + s.ip_size,
             tcp_size=(s.ip_size - Cat(Const(0, 2), s.place))[:16],
             sum=s.sum0 + PROTOCOL_TCP,
+            **carried,
         )  # fmt: skip
         data_offset, flags = t.tcp[100:104], t.tcp[104:112]
         return register(
             m, 7,
             valid=t.valid, base=t.base, packet=t.packet, l3_offset=t.l3_offset, l4_offset=t.l4_offset,
-            ipv6=t.ipv6, remote=t.remote, local=t.local, end_offset=t.end_offset,
+            ipv6=t.ipv6, end_offset=t.end_offset,
             good=t.good & (data_offset >= TCP_SIZE // 4) & (t.tcp_end <= t.size) & self._fits(t),
             flags=flags,
             payload_offset=t.l4_offset + Cat(Const(0, 2), data_offset),
@@ -196,14 +186,20 @@ class Parse(wiring.Component):
             local_port=big_endian(t.tcp, 2, 2),
             seq=big_endian(t.tcp, 4, 4),
             pseudo=t.sum + t.tcp_size,
+            **{name: getattr(t, name) for name in carried},
         )  # fmt: skip
 
+    def _payload_length(self, s):
+        """18 bits; bit 17: the TCP header ends behind the packet."""
+        return (s.end_offset - s.payload_offset)[:18]
+
     def _outputs(self, m, ip, s, to_headers, to_plans):
-        payload_length = Signal(18)  # bit 17: the TCP header ends behind the packet
-        m.d.comb += payload_length.eq(s.end_offset - s.payload_offset)
-        if self._late:
-            s = register(m, 8, **vars(s), payload_length=payload_length)
-            payload_length = s.payload_length
+        m.d.comb += [to_headers.p.remote_address.eq(s.remote), to_headers.p.local_address.eq(s.local)]
+        self._but_addresses(m, s, to_headers, to_plans)
+
+    def _but_addresses(self, m, s, to_headers, to_plans):
+        payload_length = Signal(18)
+        m.d.comb += payload_length.eq(self._payload_length(s))
         unusual = s.flags[1] | s.flags[2]  # SYN, RST
         parsed = Signal()
         m.d.comb += [
@@ -214,8 +210,6 @@ class Parse(wiring.Component):
             to_headers.p.parsed.eq(parsed),
             to_headers.p.candidate.eq(parsed & ~unusual & (payload_length[:17] != 0)),
             to_headers.p.ipv6.eq(s.ipv6),
-            to_headers.p.remote_address.eq(s.remote),
-            to_headers.p.local_address.eq(s.local),
             to_headers.p.remote_port.eq(s.remote_port),
             to_headers.p.local_port.eq(s.local_port),
             to_headers.p.seq.eq(s.seq),

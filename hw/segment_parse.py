@@ -42,7 +42,6 @@ class SegmentParse(Parse):
     """
 
     OUTPUTS = {"o": segment_plan}
-    MAY_BE_LATE = False  # the header's sum is timed to the stages
 
     def _fits(self, s):
         return s.end_offset - s.l3_offset <= MAX_SEGMENTED
@@ -65,9 +64,8 @@ class SegmentParse(Parse):
 
     def _outputs(self, m: Module, ip, s, to_plans):  # pyright: ignore[reportIncompatibleMethodOverride]
         v4 = self._header_sum(m, ip)
-        length = Signal(18)  # bit 17: the TCP header ends behind the packet
+        length = self._payload_length(s)
         m.d.comb += [
-            length.eq(s.end_offset - s.payload_offset),
             to_plans.valid.eq(s.valid),
             to_plans.p.parsed.eq(s.good & ~length[17]),
             to_plans.p.ipv6.eq(s.ipv6),
