@@ -2,13 +2,39 @@
 
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
+from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from hw.aes_round import RCON, ROUNDS, GateRound, Round, SplitRound
+from hw.aes_round import RCON, ROUNDS, SHORTCUT, GateRound, Round, SplitRound
 from hw.sbox import SBOX, times
 
 KINDS = {"rom": Round, "logic": GateRound, "bram": SplitRound}
 """Rounds by `Config.sbox`."""
+
+
+class BlockDelay(wiring.Component):
+    """Gives what it is given `cycles` (3 or more) later, out of a register behind block RAM.
+
+    Members
+    -------
+    i : In(width)
+    o : Out(width)
+    """
+
+    def __init__(self, width, cycles):
+        self._cycles = cycles
+        super().__init__({"i": In(width), "o": Out(width)})
+
+    def elaborate(self, platform):
+        m = Module()
+        between = self._cycles - 2  # write to read: then one cycle in the memory, one in the register
+        depth = 1 << between.bit_length()
+        m.submodules.memory = memory = Memory(shape=len(self.i), depth=depth, init=[], attrs={"ram_style": "block"})
+        write, read = memory.write_port(), memory.read_port()
+        count = Signal(range(depth))
+        m.d.comb += [write.en.eq(1), write.addr.eq(count), write.data.eq(self.i), read.addr.eq(count - between)]
+        m.d.sync += [count.eq(count + 1), self.o.eq(read.data)]
+        return m
 
 
 class AesPipeline(wiring.Component):
@@ -88,7 +114,7 @@ class AesPipeline(wiring.Component):
         width = 2 - self._lanes % 2
         groups = self._lanes // width
 
-        # whitening with the first four words; AES-128 starts with its key in both halves of the window
+        # whitening with the first four words; AES-128 begins with its key in both halves of the window
         rows = []
         for g in range(groups):
             rows.append([])
@@ -102,13 +128,24 @@ class AesPipeline(wiring.Component):
                 rows[g].append(register)
         keys, aes256 = Signal(256, reset_less=True), Signal(reset_less=True)
         low, high = self.key[:128], self.key[128:]
-        m.d.sync += [keys.eq(Cat(low, Mux(self.aes256, high, low))), aes256.eq(self.aes256)]
+        if KINDS[self._sbox].hands_on:
+            high = Mux(self.aes256, high, low)
+        m.d.sync += [keys.eq(Cat(low, high)), aes256.eq(self.aes256)]
 
+        white, white_key, row_bits = [row for group in rows for row in group], keys[:128], 32 * width
         for stage in range(ROUNDS):
             m.submodules[f"round{stage}"] = unit = KINDS[self._sbox](stage, groups, width)
             m.d.comb += [unit.i_rows[g][r].eq(rows[g][r]) for g in range(groups) for r in range(4)]
             m.d.comb += [unit.i_keys.eq(keys), unit.i_aes256.eq(aes256)]
             rows, keys, aes256 = unit.o_rows, unit.o_keys, unit.o_aes256
+            # AES-128 begins late, and waits in memory where a round does not hand it on.
+            if not unit.hands_on and stage == SHORTCUT - 2:
+                kept = self._wait(m, white_key, unit.delay * (SHORTCUT - 1), "kept_key")
+                keys = Mux(aes256, keys, Cat(kept, kept))
+            if not unit.hands_on and stage == SHORTCUT - 1:
+                kept = self._wait(m, Cat(white), unit.delay * SHORTCUT, "kept")
+                rows = Mux(aes256, Cat(*(row for group in rows for row in group)), kept)
+                rows = [[rows[row_bits * (4 * g + r) :][:row_bits] for r in range(4)] for g in range(groups)]
 
         for lane in range(self._lanes):
             g, shift = lane // width, 32 * (lane % width)
@@ -123,3 +160,9 @@ class AesPipeline(wiring.Component):
             tag = register
         m.d.comb += self.o_tag.eq(tag)
         return m
+
+    @staticmethod
+    def _wait(m, value, cycles, name):
+        m.submodules[name] = delay = BlockDelay(len(value), cycles)
+        m.d.comb += delay.i.eq(value)
+        return delay.o

@@ -42,6 +42,8 @@ class Round(wiring.Component):
     """
 
     delay = 1
+    hands_on = True
+    """AES-128 passes through the first SHORTCUT stages."""
 
     def __init__(self, stage, groups, lanes):
         self._stage = stage
@@ -181,9 +183,11 @@ class SplitRound(Round):
 
     So nothing but the XORs of MixColumns and of the key stands between two registers, beside the S-box by itself.
     The state's S-boxes are block RAM; the schedule's are gates, as an ECP5-85 has no block RAM left for them.
+    What comes out of the first SHORTCUT stages is of no use to AES-128.
     """
 
     delay = 2
+    hands_on = False
 
     def elaborate(self, platform):
         m = Module()
@@ -200,10 +204,7 @@ class SplitRound(Round):
         key, aes256 = delayed(self.i_keys[128:], 2, "key"), delayed(self.i_aes256, 2, "aes256_")
         for g in range(self._groups):
             substituted = [delayed(row, 1, f"row{g}_{r}_") for r, row in enumerate(self._substitute(m, sbox, g))]
-            for r, value in enumerate(self._mix(m, g, substituted, key)):
-                if stage < SHORTCUT:
-                    value = Mux(aes256, value, delayed(self.i_rows[g][r], 2, f"kept{g}_{r}_"))
-                m.d.comb += self.o_rows[g][r].eq(value)
+            m.d.comb += [self.o_rows[g][r].eq(row) for r, row in enumerate(self._mix(m, g, substituted, key))]
 
         if stage < ROUNDS - 1:
             m.d.comb += [self.o_keys.eq(Cat(key, self._expand_late(m, delayed))), self.o_aes256.eq(aes256)]
@@ -217,14 +218,14 @@ class SplitRound(Round):
         rotated = Cat(substituted[8:], substituted[:8])
         rcon128, rcon256 = RCON[max(stage - SHORTCUT + 1, 0)], RCON[stage // 2]
 
-        idle = stage < SHORTCUT - 1
-        base, words = Signal(128), Signal(128)
-        m.d.comb += base.eq(lower if idle else Mux(self.i_aes256, lower, upper))
-        summed = base ^ left(base, 32) ^ left(base, 64) ^ left(base, 96)
-        m.d.comb += words.eq(Mux(self.i_aes256, summed, upper) if idle else summed)
-        step = Signal(32)
-        step128 = Const(0, 32) if idle else rotated ^ rcon128
-        m.d.comb += step.eq(
-            Mux(delayed(self.i_aes256, 2, "expands"), substituted if stage % 2 else rotated ^ rcon256, step128)
-        )
+        base, words, step = Signal(128), Signal(128), Signal(32)
+        step256 = substituted if stage % 2 else rotated ^ rcon256
+        if stage < SHORTCUT - 1:
+            m.d.comb += [base.eq(lower), step.eq(step256)]
+        else:
+            m.d.comb += [
+                base.eq(Mux(self.i_aes256, lower, upper)),
+                step.eq(Mux(delayed(self.i_aes256, 2, "expands"), step256, rotated ^ rcon128)),
+            ]
+        m.d.comb += words.eq(base ^ left(base, 32) ^ left(base, 64) ^ left(base, 96))
         return delayed(words, 2, "words") ^ Cat(step, step, step, step)
