@@ -34,8 +34,9 @@ class StreamParse(Parse):
     A beat carries what is known when it passes a stage, so no stage needs the whole window. Words of 4 bytes and beats
     are counted from the IP header on. What one stage finds in a beat, the next one uses in the same or a later beat.
 
-    Contract: as `Parse`, but a frame's items are offered 17 cycles after the beat that has byte 15 behind its TCP
-    header's first 20, or a beat later; or 18 or 19 after its last, if that is sooner. `i.ready` falls when 31 wait.
+    Contract: as `Parse`, but a frame's items are offered 17 cycles after beat k of it was taken, if the two behind it
+    came without a pause: k is the last one, or the one, counted from the IP header on, with the end of the TCP
+    header's first 20 bytes. `i.ready` falls when one of the outputs has 31 items.
     """
 
     def __init__(self, config):

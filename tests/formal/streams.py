@@ -22,6 +22,7 @@ from hw import (
     layouts,
     lookup,
     parse,
+    parse_stream,
     placing,
     placing_pair,
     plan,
@@ -104,6 +105,10 @@ PARSED = Fault(
     "m.d.comb += [output.p.eq(queue.o.p), output.valid.eq(queue.o.valid & self.i.valid)]",
 )
 streams("parse", lambda: parse.Parse(FULL), PARSED)
+streams(
+    "parse_stream", lambda: parse_stream.StreamParse(FULL),
+    Fault("hw.parse_stream", "self.o.valid.eq(Cat(queue", "self.o.valid.eq(self.i.valid & Cat(queue"),
+)  # fmt: skip
 streams("checksum", lambda: checksum.ChecksumUnit(FULL), leak("hw.checksum", "results", "o"))
 streams(
     "checksum, transmit", lambda: checksum.ChecksumUnit(FULL, True), leak("hw.checksum", "results", "o"),
