@@ -1,4 +1,4 @@
-"""hw.parse, hw.parse_stream: frames by scapy, whose fields are known from how they were built; then the model as judge."""
+"""hw.parse, hw.parse_stream: frames by scapy, known from how they were built; then the model as judge."""
 
 import itertools
 import random
