@@ -72,6 +72,14 @@ class Config:
         return self.lanes == 4 and self.sbox != "bram"
 
     @property
+    def near_headers(self) -> bool:
+        """On receive the tracker takes a header beside the fragment in front of it if both records are tiny.
+
+        Such a record is a single aligned beat at W=64; below that the aligner takes the tracker's two cycles or more.
+        """
+        return self.lanes == 4 and not self.late
+
+    @property
     def late(self) -> bool:
         """For an ECP5: more registers in the way, a cycle of latency each, and a smaller multiplier to place fragments.
 

@@ -40,7 +40,7 @@ class Desk:
         self.entry = entry = Signal(entry_layout)
         self.chains = chains = Signal(chains_layout)
         self.at = Signal(position_layout)
-        self.walk = Walk(m, config, tracker, frame, self.at, entry.tls13, index)
+        self.walk = Walk(m, config, tracker, frame, self.at, entry.tls13, index, near=config.near_headers)
         self.tracker = tracker
         self.header_size = Signal(range(HEADER_BYTES + 1))
         self.header_mask = Signal(HEADER_BYTES)

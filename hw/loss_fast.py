@@ -54,6 +54,7 @@ def fast_states(s: Desk):
         m.next = "decide"
 
     with m.State("decide"):
+        s.walk.look(s.frame.payload_offset)
         m.d.sync += [s.walk.cursor.eq(s.frame.payload_offset), s.status.eq(Status.DECRYPTED)]
         m.next = "slow"
         with m.If(entry.conflict):

@@ -27,9 +27,10 @@ class LossTrack(wiring.Component):
     Contract: for each frame of `i`, in order, the frame's fragments and then one item with `end` on `o`. A frame that
     simply goes on is treated as by `hw.track`: its fragments leave as soon as the header in front of them is in the
     buffer, the end waits for the frame's checksum, and only then does the connection's state change. That is four
-    cycles, two if the frame before was of the same connection, and two for each record header in it. Any other frame
-    waits for its checksum first, and takes some ten cycles more for each record, hole and gap that is kept, and one for
-    each beat in which headers are searched. Behind an end with `proof` nothing is done before `proofs` has answered.
+    cycles, two if the frame before was of the same connection, and two for each record header in it (`Walk`; W=64: one
+    if it is near). Any other frame waits for its checksum first, and takes some ten cycles more for each record, hole
+    and gap that is kept, and one for each beat in which headers are searched. Behind an end with `proof` nothing is
+    done before `proofs` has answered.
 
     Members
     -------

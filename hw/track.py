@@ -35,7 +35,7 @@ class Track(wiring.Component):
     Contract: for each frame of `i`, in order, the frame's fragments and then one item with `end` on `o`. Fragments
     leave as soon as the header in front of them is in the buffer; the end waits for the frame's checksum, and only
     then does the connection's state change. Four cycles a frame, two if it goes on where the frame before ended, and
-    two for each record header in it; out of sync a cycle for each beat searched.
+    two for each record header in it (`Walk`; W=64: one if it is near); out of sync a cycle for each beat searched.
 
     Members
     -------
@@ -84,7 +84,7 @@ class Track(wiring.Component):
         end_seq = Signal(32)
         record_end = Signal(32)  # H of the contract: where the record in progress ends
         status = Signal(Status)
-        walk = Walk(m, config, self, frame, at, entry.tls13, index, staged=config.late)
+        walk = Walk(m, config, self, frame, at, entry.tls13, index, staged=config.late, near=config.near_headers)
 
         m.d.comb += [
             self.o.p.payload_length.eq(frame.payload_length),
@@ -205,6 +205,7 @@ class Track(wiring.Component):
                 m.next = "decide"
 
             with m.State("decide"):
+                walk.look(frame.payload_offset)
                 m.next = "finish"
                 with m.If(entry.out_of_sync):
                     start = frame.payload_offset + Mux(leaps, 0, skip_seen)
@@ -325,8 +326,8 @@ class Track(wiring.Component):
                 with m.If(self.answers.ready):
                     m.next = "idle"
 
-        with m.If(fsm.ongoing("header") & (at.header_count == 0)):
-            m.d.sync += [header_here.eq(1), header_at.eq(walk.cursor)]
+        with m.If(walk.takes(fsm)):
+            m.d.sync += [header_here.eq(1), header_at.eq(walk.taken_at)]
         with m.If(operations.opens):
             m.d.comb += [
                 write.addr.eq(operation.index),

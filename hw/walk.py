@@ -75,7 +75,10 @@ class Walk:
 
     A record costs two cycles, one for its header and one for its fragment, in which the next header is read already;
     and the header is checked in the fragment's cycle. A header that the frame's start cuts costs two more; the first
-    one behind a fragment whose end was not foreseen (`foresee`), one more.
+    one behind a fragment whose end was not foreseen (`foresee`), one more. With `near`, a header costs none that lies
+    in the two beats read for the one before, or while a fragment waited: it is taken beside the fragment. Behind `look`
+    the first one is there in the first cycle of "walk", and the next one behind a header that the frame's start cuts is
+    foreseen.
 
     Parameters
     ----------
@@ -88,11 +91,20 @@ class Walk:
     staged : bool
         What a step of the walk is decided by stands in registers, two deep: each step waits two cycles for them. `left`
         is one deep and may be read elsewhere.
+    near : bool
+        Not with `staged`.
+
+    Members
+    -------
+    takes(fsm) -> Value    a header is taken that begins in the frame, at byte `taken_at` of it
     """
 
-    def __init__(self, m: Module, config: Config, tracker, frame, at, tls13, index, *, staged: bool = False):
+    def __init__(
+        self, m: Module, config: Config, tracker, frame, at, tls13, index, *, staged: bool = False, near: bool = False
+    ):
         self.m = m
         self._staged = staged
+        self._near = near
         self.tracker = tracker
         self.at = at
         self._tls13 = tls13
@@ -159,7 +171,11 @@ class Walk:
             header_at.eq(cursor),
             tracker.buffer.address.eq(frame.base + (header_at >> config.rotate_bits)),
         ]
-        self.ahead = fetched = shift_right_bytes(tracker.buffer.data, cursor[: config.rotate_bits], HEADER_BYTES)
+        self._rotate = cursor[: config.rotate_bits]
+        if near:
+            self._rotate = Signal(config.rotate_bits + 1, name="rotate")
+            m.d.comb += self._rotate.eq(cursor[: config.rotate_bits])
+        self.ahead = fetched = shift_right_bytes(tracker.buffer.data, self._rotate, HEADER_BYTES)
         self._late = config.late
         if config.late:
             self.ahead = fetched = Signal(8 * HEADER_BYTES, name="ahead")
@@ -170,6 +186,31 @@ class Walk:
                 with m.Case(n):
                     m.d.comb += self.fetched.eq(fetched & ((1 << 8 * n) - 1))
 
+        self.taken_at = cursor
+        if near:
+            self._takes = Signal(name="takes")
+            self.taken_at = Signal(layouts.OFFSET_BITS)
+            m.d.comb += self.taken_at.eq(cursor)
+            # The buffer's answer: two beats from `seen` on, if they were there and it was the walk that read them.
+            self._reads = Signal(name="walk_reads")
+            self._from_seen = from_seen = Signal(layouts.OFFSET_BITS)  # from there to the record's end
+            self._next_near = Signal()  # the next header can be taken beside the fragment
+            self._here = Signal()  # the one at the cursor, or what there is of it
+            seen = Signal(layouts.OFFSET_BITS - config.rotate_bits, name="beat_seen")
+            both = Signal(name="both_seen")
+            first = header_at >> config.rotate_bits
+            m.d.sync += [seen.eq(first), both.eq(self._reads & there((frame.base + first + 1)[: config.pointer_bits]))]
+            m.d.comb += [
+                from_seen.eq(self.record_end - (seen << config.rotate_bits)),
+                self._here.eq(both & (seen == cursor >> config.rotate_bits)),
+                self._next_near.eq(
+                    self.foreseen
+                    & both
+                    & (from_seen + header.size <= 2 * config.width)
+                    & (at.remaining + header.size <= left)
+                ),
+            ]
+
     @property
     def open_sum(self):
         """Behind the walk: a record goes on of which this or an earlier frame held a part."""
@@ -179,6 +220,14 @@ class Walk:
     def begin(self):
         """Statements for each new frame."""
         return [self.foreseen.eq(0), self.unchecked.eq(0)]
+
+    def takes(self, fsm):
+        return self._takes if self._near else fsm.ongoing("header") & (self.at.header_count == 0)
+
+    def look(self, start):
+        """In the state in front of "walk": read where the payload begins to be walked."""
+        if self._near:
+            self.m.d.comb += [self._reads.eq(1), self.header_at.eq(start)]
 
     def foresee(self, start, remaining):
         """Statements, behind `begin`: the record at hand ends `remaining` bytes behind byte `start` of the frame."""
@@ -205,9 +254,41 @@ class Walk:
         refused, refusal = refuse or (Const(0, 1), done)
         read = "read" if self._late else "header"
 
+        length = Cat(self.ahead[32:40], self.ahead[24:32])
+
         def next_header():
             with m.If(at.remaining != 0):
                 m.d.comb += self.header_at.eq(self.record_end)
+
+        def begun(start):
+            """Statements: a whole header is taken. Its length is, before it is in its register; whether that may be
+            believed is seen there."""
+            return [
+                at.remaining.eq(length - Mux(tls13, 0, EXPLICIT_NONCE_SIZE)),
+                self.unchecked.eq(1),
+                *self.foresee(start, length + HEADER_SIZE),
+            ]
+
+        def take_header():
+            """In a state: the header at the cursor, or what the frame has of it, whose bytes the buffer answers."""
+            whole = self.wanted == self.needed
+            if self._near:
+                m.d.comb += self._takes.eq(at.header_count == 0)
+            m.d.sync += [
+                at.header.eq(at.header | (self.fetched << (at.header_count << 3))),
+                at.header_count.eq(at.header_count + self.wanted),
+                self.cursor.eq(self.cursor + self.wanted),
+            ]
+            with m.If(~whole):
+                if check_parts:
+                    m.next = "part"
+                else:
+                    done()
+            with m.Elif(at.header_count == 0):
+                m.d.sync += begun(self.cursor)
+                m.next = "walk"
+            with m.Else():
+                m.next = "check sums" if self._staged else "check"
 
         if self._staged:
             with m.State("walk"):
@@ -218,6 +299,10 @@ class Walk:
                 m.next = "step"
         with m.State("step" if self._staged else "walk"):
             next_header()
+            if self._near:
+                m.d.comb += self._reads.eq(1)
+                with m.If(at.remaining != 0):
+                    m.d.comb += self._rotate.eq(self._from_seen)
             with m.If(self.unchecked):
                 m.d.sync += self.unchecked.eq(0)
                 with m.If(self.good):
@@ -241,11 +326,24 @@ class Walk:
                         ended()
                     with m.If(self.count == self.left):
                         done()
+                    if self._near:
+                        with m.Elif(self._next_near):
+                            size = self.header.size
+                            m.d.comb += [self._takes.eq(1), self.taken_at.eq(self.record_end)]
+                            m.d.sync += [
+                                at.header.eq(Mux(tls13, self.ahead[: 8 * HEADER_SIZE], self.ahead)),
+                                at.header_count.eq(size),
+                                self.cursor.eq(self.record_end + size),
+                                *begun(self.record_end),
+                            ]
                     with m.Elif(self.foreseen & self.available):
                         m.next = read
                     if self._staged:
                         with m.Else():
                             m.next = "walk"
+            if self._near:
+                with m.Elif(self._here):
+                    take_header()
             with m.Elif(self.available):
                 m.next = read
 
@@ -257,28 +355,9 @@ class Walk:
                 m.next = "header"
 
         with m.State("header"):
-            whole = self.wanted == self.needed
-            length = Cat(self.ahead[32:40], self.ahead[24:32])
-            m.d.sync += [
-                at.header.eq(at.header | (self.fetched << (at.header_count << 3))),
-                at.header_count.eq(at.header_count + self.wanted),
-                self.cursor.eq(self.cursor + self.wanted),
-            ]
-            with m.If(~whole):
-                if check_parts:
-                    m.next = "part"
-                else:
-                    done()
-            with m.Elif(at.header_count == 0):
-                # The length is taken before the header is in its register; whether it may be believed is seen there.
-                m.d.sync += [
-                    at.remaining.eq(length - Mux(tls13, 0, EXPLICIT_NONCE_SIZE)),
-                    self.unchecked.eq(1),
-                    *self.foresee(self.cursor, length + HEADER_SIZE),
-                ]
-                m.next = "walk"
-            with m.Else():
-                m.next = "check sums" if self._staged else "check"
+            if self._near:
+                m.d.comb += self._reads.eq(1)
+            take_header()
 
         if self._staged:
             with m.State("check sums"):
@@ -291,7 +370,11 @@ class Walk:
                     bad()
 
         with m.State("check"):
-            m.d.sync += self.foreseen.eq(0)
+            if self._near:
+                m.d.comb += self._reads.eq(1)
+                m.d.sync += self.foresee(self.cursor, self.header.body_length + TAG_SIZE)
+            else:
+                m.d.sync += self.foreseen.eq(0)
             with m.If(self.good):
                 m.d.sync += at.remaining.eq(self.header.body_length + TAG_SIZE)
                 opened()

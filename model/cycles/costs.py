@@ -149,16 +149,26 @@ def costs_of(p: Packets, r: Rooms) -> tuple[Costs, Hashed | None]:
     opens = np.zeros(len(p.frame), np.bool_)
     opens[at[:-1][many > 0]] = True
     behind_cut = np.concatenate((np.zeros(min(len(opens), 1), np.bool_), p.resumed[:-1]))
-    header = r.header + r.unforeseen * (opens | behind_cut) + r.resumed * (p.resumed & p.whole) + r.part * ~p.whole
+    looked = np.zeros(len(p.frame), np.bool_)
+    if r.near:
+        looked = opens & ~chained[p.frame]
+    header = r.header + r.unforeseen * (opens & ~looked | behind_cut & (not r.near))
+    header += r.resumed * (p.resumed & p.whole) + r.part * ~p.whole
     if not r.foresees:
         second = np.flatnonzero(~opens & np.concatenate((opens[:1] & False, opens[:-1])))
         header[second] += r.unforeseen * ((p.header_end[second - 1] == 0) & ~chained[p.frame[second]])
     header = np.where(p.header_end > 0, header, 0)
+    if r.near:
+        header[_near(p, opens, looked, width)] = 0
+    # While a fragment waits for the aligner, the header behind it is read.
+    waited = header - (r.near & ~opens & p.whole & (header > 0))
     work = 1 + r.fetch * (p.first != 16)
 
-    # The tracker's next state, the aligner's last two ends: from the tracker's begin, from the aligner's end before.
-    own = [np.full(count, r.begin), np.full(count, NEVER), np.full(count, NEVER)]
-    prior = [np.full(count, NEVER), np.full(count, -1), np.zeros(count, np.int64)]
+    # The tracker's next state if the last fragment did not wait for the aligner, and if it did; the aligner's last two
+    # ends: from the tracker's begin, from the aligner's end before.
+    never = np.full(count, NEVER)
+    own = [np.full(count, r.begin), never.copy(), never.copy(), never.copy()]
+    prior = [never.copy(), never.copy(), np.full(count, -1), np.zeros(count, np.int64)]
     free = own[0].copy()
     settled = np.full(count, NEVER)
     for rank in range(int(many.max(initial=0))):
@@ -166,12 +176,13 @@ def costs_of(p: Packets, r: Rooms) -> tuple[Costs, Hashed | None]:
         k = at[of] + rank
         here, some = p.count[k] > 0, aligned[k]
         for column in (own, prior):
-            t, lag, last = (values[of] for values in column)
-            t = t + header[k]
+            t, after_wait, lag, last = (values[of] for values in column)
+            t = np.maximum(t + header[k], after_wait + waited[k])
             taken = np.maximum(t, lag)
-            column[0][of] = np.where(here, taken + r.fragment, t)
-            column[1][of] = np.where(here, last, lag)
-            column[2][of] = np.where(here, np.maximum(last + 1, taken + r.plan) + some - 1, last)
+            column[0][of] = np.where(here, t + r.fragment, t)
+            column[1][of] = np.where(here, lag + r.fragment, NEVER)
+            column[2][of] = np.where(here, last, lag)
+            column[3][of] = np.where(here, np.maximum(last + 1, taken + r.plan) + some - 1, last)
         free[of] += header[k] + np.where(here, r.fragment, 0)
         settled[of] = np.where(here, np.maximum(settled[of] - some + work[k], hash_done[k]), settled[of])
     last_piece = at[1:] - 1
@@ -187,8 +198,9 @@ def costs_of(p: Packets, r: Rooms) -> tuple[Costs, Hashed | None]:
     bare = np.zeros(count, np.int64)
     bare[has] = np.where((p.count == 0) & p.whole, r.bare, 0)[last_piece[has]]
 
-    track = np.where(walks, np.maximum(own[0] + bare, own[1]), np.where(p.matched, r.begin, r.passed))
-    blocked = np.where(walks, np.maximum(prior[0] + bare, prior[1]), -1)
+    track, blocked = (np.maximum(np.maximum(column[0], column[1]) + bare, column[2]) for column in (own, prior))
+    track = np.where(walks, track, np.where(p.matched, r.begin, r.passed))
+    blocked = np.where(walks, blocked, -1)
     slow = p.slow > 0
     late = np.where(slow, p.slow, 0)
     free = np.where(walks, free + bare, track)
@@ -216,8 +228,8 @@ def costs_of(p: Packets, r: Rooms) -> tuple[Costs, Hashed | None]:
         track_last=np.where(slow, r.checksum + late, r.checksum),
         track_headers=late + r.checksum - 1 + -(-beats // 2),
         track_blocked=blocked,
-        align=np.where(fragmented, np.where(slow, r.slow + p.emit + r.plan + streamed - 1, own[2]), NEVER),
-        align_blocked=np.where(fragmented, np.where(slow, streamed, prior[2]), NEVER),
+        align=np.where(fragmented, np.where(slow, r.slow + p.emit + r.plan + streamed - 1, own[3]), NEVER),
+        align_blocked=np.where(fragmented, np.where(slow, streamed, prior[3]), NEVER),
         align_last=np.where(fragmented & slow, r.checksum + p.emit + r.plan + streamed - 1, NEVER),
         free=free,
         power=np.where(fragmented, settled + r.end, NEVER),
@@ -236,6 +248,21 @@ def costs_of(p: Packets, r: Rooms) -> tuple[Costs, Hashed | None]:
     if not _crowded(np.maximum(beats, streamed + 1), summed(digits * piece), fragments >= r.slots):
         return costs, None
     return costs, Hashed(fragments, aligned[piece], digits[piece], work[piece])
+
+
+def _near(p: Packets, opens: Flags, looked: Flags, width: int) -> Flags:
+    """Of each piece: its header lies in the two beats that were read for the piece before it in the frame.
+
+    `looked`: of a frame's first piece, the payload's beginning has been read before it.
+    """
+    near = np.zeros(len(p.frame), np.bool_)
+    if not len(near):
+        return near
+    read = np.where(p.resumed, p.header_end, p.payload[p.frame])  # of a first piece
+    read[1:] = np.where(opens[1:], read[1:], (p.position + p.count)[:-1])
+    near[1:] = ~opens[1:] & p.whole[1:] & ((p.header_end > 0) | looked)[:-1]
+    near[1:] &= p.header_end[1:] - read[:-1] // width * width <= 2 * width
+    return near
 
 
 def _crowded(cycles: Array, products: Array, full: Flags) -> bool:

@@ -73,6 +73,9 @@ class Rooms:
     """From "idle" to the end of a packet that the tracker passes by."""
     header: int = 1
     """A record header behind a fragment: "header". At the frame's begin: "walk" before it."""
+    near: bool = False
+    """None for one that lies in the two beats read for the one before; the frame's begin has been read too, if it is
+    not begun by `follows` (Config.near_headers)."""
     unforeseen: int = 1
     foresees: bool = True
     """Where the record ends that a frame not begun by `follows` goes on with; transmit: only behind its first
@@ -162,6 +165,7 @@ def rooms_of(direction: Direction | str, width: int, sbox: str = "rom") -> Rooms
             read=2 if width == 64 else 3,
             found=32 if width == 64 else 2,
             hash=hash_,
+            near=width == 64 and sbox != "bram",
             multipliers=multipliers,
             keystream=keystream,
         )
