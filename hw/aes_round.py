@@ -12,10 +12,6 @@ SHORTCUT = 4
 """Stages AES-128 passes through unchanged, so that the last stage is the last round for both."""
 
 
-BLOCK_STAGES = 5
-"""As many as an ECP5-85 has block RAM for, beside all the rest."""
-
-
 def left(value, bits: int):
     """Shifted within its width: Amaranth's << would widen a machine word of the simulators by a few bits."""
     return (value << bits)[: len(value)]
@@ -186,7 +182,7 @@ class SplitRound(Round):
     """The same in two cycles: S-box into a register, then what is left, whose register is the next stage's S-box.
 
     So nothing but the XORs of MixColumns and of the key stands between two registers, beside the S-box by itself.
-    The state's S-boxes are block RAM; of the schedule's those of the first BLOCK_STAGES, the others are gates.
+    The state's S-boxes are block RAM; the schedule's are gates, as an ECP5-85 has no block RAM left for them.
     What comes out of the first SHORTCUT stages is of no use to AES-128.
     """
 
@@ -211,20 +207,14 @@ class SplitRound(Round):
             m.d.comb += [self.o_rows[g][r].eq(row) for r, row in enumerate(self._mix(m, g, substituted, key))]
 
         if stage < ROUNDS - 1:
-            m.d.comb += [self.o_keys.eq(Cat(key, self._expand_late(m, sbox, delayed))), self.o_aes256.eq(aes256)]
+            m.d.comb += [self.o_keys.eq(Cat(key, self._expand_late(m, delayed))), self.o_aes256.eq(aes256)]
         return m
 
-    def _expand_late(self, m, sbox, delayed):
+    def _expand_late(self, m, delayed):
         """The next four words of the schedule: all but the S-box is summed up beforehand."""
         stage = self._stage
         lower, upper = self.i_keys[:128], self.i_keys[128:]
-        if stage < BLOCK_STAGES:
-            found = Signal(32)
-            for k in range(4):
-                sbox.read(upper[96 + 8 * k : 104 + 8 * k], found[8 * k : 8 * k + 8])
-            substituted = delayed(found, 1, "substituted")
-        else:
-            substituted = substitute(m, delayed(upper[96:], 1, "word"), "substituted", late=True)
+        substituted = substitute(m, delayed(upper[96:], 1, "word"), "substituted", late=True)
         rotated = Cat(substituted[8:], substituted[:8])
         rcon128, rcon256 = RCON[max(stage - SHORTCUT + 1, 0)], RCON[stage // 2]
 
