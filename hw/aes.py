@@ -2,7 +2,6 @@
 
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from hw.aes_round import RCON, ROUNDS, SHORTCUT, GateRound, Round, SplitRound
@@ -10,31 +9,6 @@ from hw.sbox import SBOX, times
 
 KINDS = {"rom": Round, "logic": GateRound, "bram": SplitRound}
 """Rounds by `Config.sbox`."""
-
-
-class BlockDelay(wiring.Component):
-    """Gives what it is given `cycles` (3 or more) later, out of a register behind block RAM.
-
-    Members
-    -------
-    i : In(width)
-    o : Out(width)
-    """
-
-    def __init__(self, width, cycles):
-        self._cycles = cycles
-        super().__init__({"i": In(width), "o": Out(width)})
-
-    def elaborate(self, platform):
-        m = Module()
-        between = self._cycles - 2  # write to read: then one cycle in the memory, one in the register
-        depth = 1 << between.bit_length()
-        m.submodules.memory = memory = Memory(shape=len(self.i), depth=depth, init=[], attrs={"ram_style": "block"})
-        write, read = memory.write_port(), memory.read_port()
-        count = Signal(range(depth))
-        m.d.comb += [write.en.eq(1), write.addr.eq(count), write.data.eq(self.i), read.addr.eq(count - between)]
-        m.d.sync += [count.eq(count + 1), self.o.eq(read.data)]
-        return m
 
 
 class AesPipeline(wiring.Component):
@@ -138,7 +112,7 @@ class AesPipeline(wiring.Component):
             m.d.comb += [unit.i_rows[g][r].eq(rows[g][r]) for g in range(groups) for r in range(4)]
             m.d.comb += [unit.i_keys.eq(keys), unit.i_aes256.eq(aes256)]
             rows, keys, aes256 = unit.o_rows, unit.o_keys, unit.o_aes256
-            # AES-128 begins late, and waits in memory where a round does not hand it on.
+            # AES-128 begins late, and waits beside the rounds where they do not hand it on.
             if not unit.hands_on and stage == SHORTCUT - 2:
                 kept = self._wait(m, white_key, unit.delay * (SHORTCUT - 1), "kept_key")
                 keys = Mux(aes256, keys, Cat(kept, kept))
@@ -163,6 +137,8 @@ class AesPipeline(wiring.Component):
 
     @staticmethod
     def _wait(m, value, cycles, name):
-        m.submodules[name] = delay = BlockDelay(len(value), cycles)
-        m.d.comb += delay.i.eq(value)
-        return delay.o
+        for cycle in range(cycles):
+            register = Signal(len(value), name=f"{name}{cycle}", reset_less=True)
+            m.d.sync += register.eq(value)
+            value = register
+        return value
