@@ -4,6 +4,7 @@ Times of a packet are maxima of sums, so a packet's way through tracker and alig
 few numbers: from when the tracker turns to it, and from when the aligner is through with the packet before.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -83,6 +84,9 @@ class Costs:
     """1: no fragments, so nothing of the overlay is known before the end's."""
 
 
+NAMES = tuple(Costs.__dataclass_fields__)
+
+
 @dataclass
 class Hashed:
     """Fragments one by one.
@@ -119,9 +123,49 @@ def digits_of(exponent: Array) -> Array:
     return np.bitwise_count((exponent | exponent >> 1) & 0x5555).astype(np.int64)
 
 
+@dataclass
+class Block:
+    """Packets that follow one another, and what they take.
+
+    Attributes
+    ----------
+    begin : int
+        The first one's number.
+    crowded : bool
+        Some fragments may wait for the powers of others, else `Costs.power` says it all.
+    """
+
+    begin: int
+    costs: Costs
+    hashed: Hashed
+    crowded: bool
+
+
+def cost_blocks(p: Packets, r: Rooms, size: int) -> Iterator[Block]:
+    """What each packet takes, `size` of them at a time: as many as stay in a processor's cache."""
+    for begin in range(0, len(p), size):
+        front = min(begin, FEW)  # those in front, which the block's depend on
+        block = _costs(p.part(begin - front, min(begin + size, len(p))), r)
+        if front:
+            costs, hashed = block.costs, block.hashed
+            for name in NAMES:
+                setattr(costs, name, getattr(costs, name)[front:])
+            pieces = int(hashed.many[:front].sum())
+            hashed.many = hashed.many[front:]
+            hashed.beats, hashed.digits, hashed.work = (
+                values[pieces:] for values in (hashed.beats, hashed.digits, hashed.work)
+            )
+        block.begin = begin
+        yield block
+
+
 def costs_of(p: Packets, r: Rooms) -> tuple[Costs, Hashed | None]:
-    """What each packet takes; its fragments too if some may wait for the powers of others, else `Costs.power` says it
-    all."""
+    """What each packet takes; its fragments too if some may wait for the powers of others."""
+    block = _costs(p, r)
+    return block.costs, block.hashed if block.crowded else None
+
+
+def _costs(p: Packets, r: Rooms) -> Block:
     count, width = len(p), r.width
     beats = -(-p.size // width)
     need = np.minimum(np.where(p.ipv6, IPV6_NEED, IPV4_NEED), r.window)
@@ -245,9 +289,8 @@ def costs_of(p: Packets, r: Rooms) -> tuple[Costs, Hashed | None]:
         chained=np.where(chained, 1, 0),
         alone=np.where(fragmented, 0, 1),
     )
-    if not _crowded(np.maximum(beats, streamed + 1), summed(digits * piece), fragments >= r.slots):
-        return costs, None
-    return costs, Hashed(fragments, aligned[piece], digits[piece], work[piece])
+    crowded = _crowded(np.maximum(beats, streamed + 1), summed(digits * piece), fragments >= r.slots)
+    return Block(0, costs, Hashed(fragments, aligned[piece], digits[piece], work[piece]), crowded)
 
 
 def _near(p: Packets, opens: Flags, looked: Flags, width: int) -> Flags:

@@ -1,6 +1,6 @@
 """What the cycle model is told of packets: arrays, and how they are made from streams of records."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 import numpy.typing as npt
@@ -117,6 +117,13 @@ class Packets:
             follows=np.zeros(n, np.bool_),
         )
 
+    def part(self, begin: int, end: int) -> "Packets":
+        """Packets `begin` to `end`, with their pieces; their arrays are views of these, but for `frame`."""
+        low, high = np.searchsorted(self.frame, (begin, end))
+        pieces = {name: getattr(self, name)[low:high] for name in PIECES}
+        pieces["frame"] = pieces["frame"] - begin
+        return Packets(**{name: getattr(self, name)[begin:end] for name in EACH}, **pieces)
+
     def hold(self, connection: Array, start: Array, records: "Records") -> None:
         """Say which records are in the packets.
 
@@ -154,6 +161,10 @@ class Packets:
         self.follows = np.zeros(len(self), np.bool_)
         self.follows[1:] = (connection[1:] >= 0) & (connection[1:] == connection[:-1])
         self.follows[1:] &= (start + length)[:-1] == start[1:]
+
+
+PIECES = ("frame", "header_end", "whole", "resumed", "position", "count", "first", "body")
+EACH = tuple(one.name for one in fields(Packets) if one.name not in PIECES)
 
 
 @dataclass

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.cycles import Packets, packets_of, rooms_of, simulate
-from model.cycles.costs import costs_of
+from model.cycles.costs import NAMES, cost_blocks, costs_of
 from model.cycles.packets import Records
 from model.cycles.rooms import INSIDE
 
@@ -135,6 +135,31 @@ def test_more_stretches_than_tries(monkeypatch: pytest.MonkeyPatch, segment: int
     monkeypatch.setattr("model.cycles.chain.STRETCH", 400)
     cut = simulate(packets, rooms_of("rx", width))
     assert cut.doubt == 0 and np.array_equal(cut.last_out, whole.last_out)
+    assert all(np.array_equal(cut.stalls[room], whole.stalls[room]) for room in whole.stalls)
+
+
+@pytest.mark.parametrize("direction", ["rx", "tx"])
+@pytest.mark.parametrize("width", WIDTHS)
+def test_times_of_32_bits_make_no_difference(monkeypatch: pytest.MonkeyPatch, direction: str, width: int):
+    packets = mixed(width + 1, 1200)
+    packets.gap[::7] = 7
+    narrow = simulate(packets, rooms_of(direction, width))
+    monkeypatch.setattr("model.cycles.rows.REACH", 0)
+    wide = simulate(packets, rooms_of(direction, width))
+    assert np.array_equal(narrow.first_out, wide.first_out) and np.array_equal(narrow.last_out, wide.last_out)
+    assert all(np.array_equal(narrow.stalls[room], wide.stalls[room]) for room in wide.stalls)
+
+
+@pytest.mark.parametrize("size", [1, 7, 300])
+def test_costs_are_the_same_in_blocks(size: int):
+    packets, rooms = mixed(5, 900), rooms_of("rx", 64)
+    whole, hashed = costs_of(packets, rooms)
+    blocks = list(cost_blocks(packets, rooms, size))
+    for name in NAMES:
+        assert np.array_equal(np.concatenate([getattr(block.costs, name) for block in blocks]), getattr(whole, name))
+    assert hashed and any(block.crowded for block in blocks)
+    for name in ("many", "beats", "digits", "work"):
+        assert np.array_equal(np.concatenate([getattr(block.hashed, name) for block in blocks]), getattr(hashed, name))
 
 
 def test_stretches_make_no_difference(monkeypatch: pytest.MonkeyPatch):
