@@ -19,15 +19,23 @@ _STAGES = (
     (re.compile(r"Info: Running simulated annealing"), "nextpnr: placing", 0.1),
     (re.compile(r"Info: Routing globals"), "nextpnr: routing", 0.4),
 )
-PATIENCE = 10
+PATIENCE = 20
 """Rounds of the router without fewer wires used twice before it is given up: by itself it would go on for ever."""
 _ROUND = re.compile(r"Info: +iter=(\d+) .*overused=(\d+)")
 
 
 def place_and_route(
-    folder: Path, top: str, seed: int, mhz: float, tell: Progress, program: Path | None = None
+    folder: Path,
+    top: str,
+    seed: int,
+    mhz: float,
+    tell: Progress,
+    program: Path | None = None,
+    timing_driven: bool = True,
 ) -> Placed:
     """Place and route `netlist.json` for `mhz`; less than that is no error. `program`: in place of the wheel's.
+
+    Without `timing_driven` what counts is the length of wires alone.
 
     InputError if it cannot be routed.
     """
@@ -49,7 +57,7 @@ def place_and_route(
 
     files = ("--json", "netlist.json", "--report", "report.json", "--detailed-timing-report")
     options = ("--freq", f"{mhz:g}", "--seed", str(seed), "--timing-allow-fail")
-    arguments = [*ARGUMENTS, *options, *files]
+    arguments = [*ARGUMENTS, *([] if timing_driven else ["--no-tmdriv"]), *options, *files]
     if program is None:
         run_tool(NEXTPNR, "run_nextpnr_ecp5", arguments, folder, line)
     else:

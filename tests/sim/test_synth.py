@@ -159,9 +159,20 @@ def test_a_router_that_gets_no_further_is_given_up(tmp_path):
     program.write_text(f"#!/bin/sh\ncat <<'END'\n{said}END\n")
     program.chmod(0o755)
     told: list[str] = []
-    with pytest.raises(InputError, match="in 13 rounds never fewer than 100 wires"):
+    with pytest.raises(InputError, match=f"in {3 + PATIENCE} rounds never fewer than 100 wires"):
         place_and_route(tmp_path, "rx", 1, 100, lambda text, share: told.append(text), program)
-    assert told[-1] == "nextpnr: routing, round 13, wires used twice: 120"
+    assert told[-1] == f"nextpnr: routing, round {3 + PATIENCE}, wires used twice: 120"
+
+
+@pytest.mark.parametrize("timing_driven", [True, False])
+def test_what_nextpnr_is_told(tmp_path, timing_driven):
+    program = tmp_path / "nextpnr"
+    program.write_text('#!/bin/sh\necho "$@" > told\necho "ERROR: enough"\nexit 1\n')
+    program.chmod(0o755)
+    with pytest.raises(InputError, match="ERROR: enough"):
+        place_and_route(tmp_path, "rx", 7, 100, lambda text, share: None, program, timing_driven)
+    told = (tmp_path / "told").read_text().split()
+    assert told[told.index("--seed") + 1] == "7" and ("--no-tmdriv" in told) is not timing_driven
 
 
 def test_a_program_that_is_no_nextpnr(tmp_path, capsys):
