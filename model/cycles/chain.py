@@ -18,7 +18,7 @@ from model.cycles.costs import NEVER
 from model.cycles.packets import NO_PAUSE, Array, Packets
 from model.cycles.placing import State
 from model.cycles.rooms import INSIDE, Rooms
-from model.cycles.rows import Grid, TooLong
+from model.cycles.rows import Grid, Times, TooLong
 from model.cycles.stalls import ROOMS, stalls
 from model.cycles.steps import Steps
 
@@ -149,30 +149,29 @@ class _Chain:
         return since
 
     def _later(self, state: State, off: State) -> State:
-        """Where the aligner falls behind in most stretches, it does so from stretch to stretch until the device is
+        """Where the aligner falls behind in many stretches, it does so from stretch to stretch until the device is
         full; what it has fallen behind by more is gone as soon as packets wait for room."""
         n, step = self.grid.stretches, off["aligned"]
-        if np.count_nonzero(step) <= n // 2:
+        if np.count_nonzero(step) <= n // 8:
             return state
         late = np.concatenate((np.zeros(1, np.int64), np.cumsum(step, dtype=np.int64)[:-1]))
         late = np.clip(late, -MOST_LATE, MOST_LATE).astype(step.dtype)
-        moves = {name: np.count_nonzero(np.any(values.reshape(-1, n), axis=0)) > n // 2 for name, values in off.items()}
+        moves = {name: np.count_nonzero(np.any(values.reshape(-1, n), axis=0)) > n // 8 for name, values in off.items()}
         moved = self.steps.moved(state, late)
         return {name: moved[name] if moves[name] else values for name, values in state.items()}
 
     def _late(self, state: State, took: Array) -> None:
-        """What leaves late makes all that leave behind it late."""
+        """What is judged or leaves late makes all behind it late."""
+        work = self.steps.rows["verdict"].sum(axis=0, dtype=np.int64)
+        judged = _carried(state["judged"], work - took)
+        np.maximum(state["judged"], judged, out=state["judged"], casting="unsafe")
         rows, steps = self.steps.rows["beats"], self.grid.steps
         beats = np.asarray(rows[steps - INSIDE :], np.int64) + 1
         whole = (
             (rows[0] + 1).astype(np.int64) * steps if rows.strides[0] == 0 else rows.sum(axis=0, dtype=np.int64) + steps
         )
         behind = np.cumsum(beats[::-1], axis=0)[::-1] - beats
-        drift = whole - took
-        base = np.concatenate((np.zeros(1, np.int64), np.cumsum(drift)[:-1]))
-        late = state["released"][-1].astype(np.int64)
-        carried = np.maximum.accumulate(late - base) + base
-        carried = np.concatenate((late[:1], carried[:-1] + drift[:-1]))
+        carried = _carried(state["released"][-1], whole - took)
         behind = np.concatenate((behind[:, :1], behind[:, :-1]), axis=1)
         beats = np.concatenate((beats[:, :1], beats[:, :-1]), axis=1)
         reach = carried - behind
@@ -228,6 +227,14 @@ class _Chain:
             free = np.maximum(free, np.where(self.packets.pause == NO_PAUSE, NEVER, buffered - self.rooms.lead))
         first = np.minimum(np.maximum.accumulate(free - before) + before, buffered - self.rooms.lead)
         return first, first + beats - 1
+
+
+def _carried(late: Times, drift: Array) -> Array:
+    """What each stretch finds at least, if those in front of it find `late` and move it on by `drift`."""
+    late = late.astype(np.int64)
+    base = np.concatenate((np.zeros(1, np.int64), np.cumsum(drift)[:-1]))
+    carried = np.maximum.accumulate(late - base) + base + drift
+    return np.concatenate((late[:1], carried[:-1]))
 
 
 def _off(one: State, other: State) -> State:
