@@ -12,7 +12,7 @@ from hw.tx_layouts import tx_checksum
 from model.contract import MAX_FRAME, Checksum
 
 DELAY_DEPTH = 32
-"""Beats waiting for their plan; the parser has a plan ready after at most 128 / W + 9 beats."""
+"""Beats waiting for their plan; the parser has a plan ready after at most 128 / W + 9 beats (`config.late`: 19)."""
 RESULT_DEPTH = 32
 FIELD_PLACE = 16
 """Of the checksum in the TCP header."""
