@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.aes_round import RCON, ROUNDS, SHORTCUT, GateRound, Round, SplitRound
+from hw.aes_round import RCON, ROUNDS, SHORTCUT, GateRound, Round, SplitRound, delayed
 from hw.sbox import SBOX, times
 
 KINDS = {"rom": Round, "logic": GateRound, "bram": SplitRound}
@@ -88,7 +88,7 @@ class AesPipeline(wiring.Component):
         width = 2 - self._lanes % 2
         groups = self._lanes // width
 
-        # whitening with the first four words; AES-128 begins with its key in both halves of the window
+        # whitening with the first four words; AES-128 that is handed on begins with its key in both halves
         rows = []
         for g in range(groups):
             rows.append([])
@@ -114,10 +114,10 @@ class AesPipeline(wiring.Component):
             rows, keys, aes256 = unit.o_rows, unit.o_keys, unit.o_aes256
             # AES-128 begins late, and waits beside the rounds where they do not hand it on.
             if not unit.hands_on and stage == SHORTCUT - 2:
-                kept = self._wait(m, white_key, unit.delay * (SHORTCUT - 1), "kept_key")
+                kept = delayed(m, white_key, unit.delay * (SHORTCUT - 1), "kept_key")
                 keys = Mux(aes256, keys, Cat(kept, kept))
             if not unit.hands_on and stage == SHORTCUT - 1:
-                kept = self._wait(m, Cat(white), unit.delay * SHORTCUT, "kept")
+                kept = delayed(m, Cat(white), unit.delay * SHORTCUT, "kept")
                 rows = Mux(aes256, Cat(*(row for group in rows for row in group)), kept)
                 rows = [[rows[row_bits * (4 * g + r) :][:row_bits] for r in range(4)] for g in range(groups)]
 
@@ -134,11 +134,3 @@ class AesPipeline(wiring.Component):
             tag = register
         m.d.comb += self.o_tag.eq(tag)
         return m
-
-    @staticmethod
-    def _wait(m, value, cycles, name):
-        for cycle in range(cycles):
-            register = Signal(len(value), name=f"{name}{cycle}", reset_less=True)
-            m.d.sync += register.eq(value)
-            value = register
-        return value

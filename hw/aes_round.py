@@ -12,6 +12,15 @@ SHORTCUT = 4
 """Stages AES-128 passes through unchanged, so that the last stage is the last round for both."""
 
 
+def delayed(m, value, cycles, name):
+    """`value` so many cycles later, out of registers without reset."""
+    for cycle in range(cycles):
+        register = Signal(len(value), name=f"{name}{cycle + 1}", reset_less=True)
+        m.d.sync += register.eq(value)
+        value = register
+    return value
+
+
 def left(value, bits: int):
     """Shifted within its width: Amaranth's << would widen a machine word of the simulators by a few bits."""
     return (value << bits)[: len(value)]
@@ -194,27 +203,20 @@ class SplitRound(Round):
         stage = self._stage
         sbox = BlockSbox(m)
 
-        def delayed(value, cycles, name):
-            for cycle in range(cycles):
-                register = Signal(len(value), name=f"{name}{cycle + 1}", reset_less=True)
-                m.d.sync += register.eq(value)
-                value = register
-            return value
-
-        key, aes256 = delayed(self.i_keys[128:], 2, "key"), delayed(self.i_aes256, 2, "aes256_")
+        key, aes256 = delayed(m, self.i_keys[128:], 2, "key"), delayed(m, self.i_aes256, 2, "aes256_")
         for g in range(self._groups):
-            substituted = [delayed(row, 1, f"row{g}_{r}_") for r, row in enumerate(self._substitute(m, sbox, g))]
+            substituted = [delayed(m, row, 1, f"row{g}_{r}_") for r, row in enumerate(self._substitute(m, sbox, g))]
             m.d.comb += [self.o_rows[g][r].eq(row) for r, row in enumerate(self._mix(m, g, substituted, key))]
 
         if stage < ROUNDS - 1:
-            m.d.comb += [self.o_keys.eq(Cat(key, self._expand_late(m, delayed))), self.o_aes256.eq(aes256)]
+            m.d.comb += [self.o_keys.eq(Cat(key, self._expand_late(m))), self.o_aes256.eq(aes256)]
         return m
 
-    def _expand_late(self, m, delayed):
+    def _expand_late(self, m):
         """The next four words of the schedule: all but the S-box is summed up beforehand."""
         stage = self._stage
         lower, upper = self.i_keys[:128], self.i_keys[128:]
-        substituted = substitute(m, delayed(upper[96:], 1, "word"), "substituted", late=True)
+        substituted = substitute(m, delayed(m, upper[96:], 1, "word"), "substituted", late=True)
         rotated = Cat(substituted[8:], substituted[:8])
         rcon128, rcon256 = RCON[max(stage - SHORTCUT + 1, 0)], RCON[stage // 2]
 
@@ -225,7 +227,7 @@ class SplitRound(Round):
         else:
             m.d.comb += [
                 base.eq(Mux(self.i_aes256, lower, upper)),
-                step.eq(Mux(delayed(self.i_aes256, 2, "expands"), step256, rotated ^ rcon128)),
+                step.eq(Mux(delayed(m, self.i_aes256, 2, "expands"), step256, rotated ^ rcon128)),
             ]
         m.d.comb += words.eq(base ^ left(base, 32) ^ left(base, 64) ^ left(base, 96))
-        return delayed(words, 2, "words") ^ Cat(step, step, step, step)
+        return delayed(m, words, 2, "words") ^ Cat(step, step, step, step)

@@ -3,8 +3,8 @@
 from amaranth.hdl import Cat, Signal
 
 from hw.loss_desk import Desk
+from hw.record_header import HEADER_BYTES
 from hw.sequence import after
-from hw.walk import HEADER_BYTES
 from model.contract import CHAINS, GAPS, OPEN_RECORDS, Status
 
 

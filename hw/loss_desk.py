@@ -12,8 +12,9 @@ from hw.header_finder import HeaderFinder
 from hw.holes import Holes
 from hw.loss_state import SLOT, chain_layout, chains_layout, entry_layout, gap_layout, slot_layout, whole
 from hw.priority import lowest
+from hw.record_header import HEADER_BYTES, RecordHeader
 from hw.rotate import shift_right_bytes
-from hw.walk import HEADER_BYTES, RecordHeader, Walk, position_layout
+from hw.walk import Walk, position_layout
 from model.contract import CHAINS, GAPS, OPEN_RECORDS, TAG_SIZE, RxPolicy, Status
 
 

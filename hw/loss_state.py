@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Mux
 from amaranth.lib import data
 
 from hw import layouts
-from hw.walk import HEADER_BYTES
+from hw.record_header import HEADER_BYTES
 from model.contract import CHAINS, GAPS, HEADER_SIZE, HOLES, OPEN_RECORDS
 
 SLOT = range(OPEN_RECORDS)

@@ -166,6 +166,14 @@ class StreamParse(Parse):
         names = ("valid", "first", "last", "index", "data", "size", "base", "packet", "l3_offset", *names)
         return {name: getattr(s, name) for name in names}
 
+    def _once(self, m, s, passed, name):
+        """Up for one beat of each frame: the first with `passed`, or the last."""
+        done = Signal(name=f"{name}_done")
+        complete = s.valid & ~(done & ~s.first) & (s.last | passed)
+        with m.If(s.valid):
+            m.d.sync += done.eq(complete | (done & ~s.first))
+        return complete
+
     def _ip_header(self, m, y):
         version, ihl, total_length = y.data[4:8], y.data[0:4], big_endian(y.data, 2, 2)
         fragment = big_endian(y.data, 6, 2)[:14]  # MF and offset
@@ -190,7 +198,6 @@ class StreamParse(Parse):
         first, end = ADDRESSES
         width = self._config.width
         held = Signal(8 * (end - first))
-        done = Signal()
         early = stream.Signature(
             data.StructLayout({"remote_address": 128, "local_address": 128}), always_ready=True
         ).create()
@@ -199,9 +206,7 @@ class StreamParse(Parse):
             with m.If(y.index == beat):
                 part = y.data[8 * (start - beat * width) : 8 * (stop - beat * width)]
                 m.d.sync += held[8 * (start - first) : 8 * (stop - first)].eq(part)
-        complete = y.valid & ~(done & ~y.first) & (y.last | (y.index == (end - 1) // width))
-        with m.If(y.valid):
-            m.d.sync += done.eq(complete | (done & ~y.first))
+        complete = self._once(m, y, y.index == (end - 1) // width, "addresses")
         m.d.sync += early.valid.eq(complete)
         for k, name in enumerate(early.p.shape().members):
             ipv4 = held[8 * (4 + 4 * k) : 8 * (8 + 4 * k)]
@@ -264,11 +269,8 @@ class StreamParse(Parse):
             word = getattr(s, f"word{k}")
             with m.If(word[self._lane_bits :] == s.index):
                 m.d.sync += tcp[32 * k : 32 * (k + 1)].eq(self._word(s.data, word))
-        done = Signal(name="tcp_done")
         passed = (s.end[self._lane_bits :] == s.index) | (s.index == LAST_WORD >> self._lane_bits)
-        complete = s.valid & ~(done & ~s.first) & (s.last | passed)
-        with m.If(s.valid):
-            m.d.sync += done.eq(complete | (done & ~s.first))
+        complete = self._once(m, s, passed, "tcp")
         carried = {name: getattr(s, name) for name in ("base", "packet", "l3_offset", "size", *names)}
         return register(m, "found", valid=complete, **carried), tcp
 

@@ -8,7 +8,8 @@ from hw import layouts, tx_layouts
 from hw.buffer import PairPort
 from hw.config import Config
 from hw.operations import Operations
-from hw.walk import HEADER_BYTES, RecordHeader, Walk, position_layout
+from hw.record_header import HEADER_BYTES, RecordHeader
+from hw.walk import Walk, position_layout
 from model.contract import GENERATION_BITS, INDEX_BITS, TAG_RING, TAG_SIZE, Result, TxKind, TxStatus
 
 place_layout = data.StructLayout({

@@ -1,4 +1,4 @@
-"""hw.walk: what a record header says, at every limit."""
+"""hw.record_header: what a record header says, at every limit."""
 
 import random
 
@@ -8,7 +8,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.sim import Simulator
 
-from hw.walk import HEADER_BYTES, RecordHeader
+from hw.record_header import HEADER_BYTES, RecordHeader
 
 # TLS 1.2: explicit nonce and tag, and up to 2^14 bytes between; TLS 1.3: the inner content type is one byte more
 # at least, and padding may fill up to 2^14 and that byte.
