@@ -1,4 +1,4 @@
-"""Stream helpers that Amaranth's library does not ship: a typed queue, and one of two registers."""
+"""Stream helpers that Amaranth's library does not ship: a typed queue, one of two registers, and a register."""
 
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import fifo, stream, wiring
@@ -74,4 +74,28 @@ class Slice(wiring.Component):
             ]
         with m.Elif(self.i.valid):
             m.d.sync += full.eq(1)
+        return m
+
+
+class Hold(wiring.Component):
+    """One register in a stream's way: neither `valid`, `ready` nor the payload goes through in the same cycle.
+
+    Contract: a payload every other cycle. Half of a Slice, and no multiplexer.
+
+    Members
+    -------
+    i : In(stream.Signature(shape))
+    o : Out(stream.Signature(shape))
+    """
+
+    def __init__(self, shape):
+        super().__init__({"i": In(stream.Signature(shape)), "o": Out(stream.Signature(shape))})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.d.comb += self.i.ready.eq(~self.o.valid)
+        with m.If(self.o.valid):
+            m.d.sync += self.o.valid.eq(~self.o.ready)
+        with m.Else():  # what is not valid may come in as well: one register enables all
+            m.d.sync += [self.o.valid.eq(self.i.valid), self.o.p.eq(self.i.p)]
         return m

@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from hw import layouts
 from hw.config import Config
+from hw.stream import Hold
 from model.contract import OPEN_RECORDS, RxPolicy, Status
 
 
@@ -61,7 +62,16 @@ class Verdict(wiring.Component):
         read = sums.read_port()
         write = sums.write_port()
 
-        item = self.i.p
+        i, hashed, j0 = wiring.flipped(self.i), wiring.flipped(self.hash), wiring.flipped(self.j0)
+        if config.late:
+            m.submodules.i_hold = i_hold = Hold(layouts.verdict_item(config))
+            m.submodules.hash_hold = hash_hold = Hold(128)
+            m.submodules.j0_hold = j0_hold = Hold(128)
+            for source, hold in ((i, i_hold), (hashed, hash_hold), (j0, j0_hold)):
+                wiring.connect(m, source, hold.i)
+            i, hashed, j0 = i_hold.o, hash_hold.o, j0_hold.o
+
+        item = i.p
         fetched = Signal()  # the kept sum of the head item is on the read port
         total = Signal(128)
         address = Signal(range(depth))  # where `total` is kept
@@ -82,7 +92,7 @@ class Verdict(wiring.Component):
         told = Signal()  # the proof has been given
         done = Signal()
         m.d.comb += [
-            failed_now.eq(failed | (judge & (total != 0))),
+            failed_now.eq(failed if config.late else failed | (judge & (total != 0))),
             fails.eq(failed_now & judged),
             proven.eq(item.proof & ~failed_now),
         ]
@@ -107,40 +117,82 @@ class Verdict(wiring.Component):
         ]
         m.d.sync += [judge.eq(0), store.eq(0), fetched.eq(0), failed.eq(failed_now)]
 
-        with m.If(self.i.valid & item.end):
+        ends = i.valid & item.end
+        take = Signal() if config.late else None  # the fragment in this cycle
+        if take is not None:
+            ends &= self._add_late(m, take, item, hashed.p, j0.p, read, total, address, counted, judge, store, failed)
+        with m.If(ends):
             m.d.comb += [
                 self.proofs.valid.eq(item.proof & ~told),
                 self.o.valid.eq((known | ~item.descriptor.matched) & (told | ~item.proof)),
                 done.eq(self.o.valid & self.o.ready),
-                self.i.ready.eq(done),
+                i.ready.eq(done),
             ]
             with m.If(self.proofs.valid & self.proofs.ready):
                 m.d.sync += told.eq(1)
             with m.If(done):
                 m.d.sync += [failed.eq(0), told.eq(0)]
-        with m.Elif(self.i.valid):
-            complete = self.hash.valid & (self.j0.valid | ~item.has_j0)
+        with m.Elif(i.valid & ~item.end if config.late else i.valid):
+            complete = hashed.valid & (j0.valid | ~item.has_j0)
             m.d.sync += fetched.eq(~store)  # what is being stored is not there yet
             with m.If(complete & (fetched | ~item.continues)):
-                m.d.comb += [self.i.ready.eq(1), self.hash.ready.eq(1), self.j0.ready.eq(item.has_j0)]
-                m.d.sync += [
-                    total.eq(
-                        Mux(item.continues, read.data, 0) ^ self.hash.p ^ Mux(item.has_j0, self.j0.p, 0) ^ item.tag
-                    ),
-                    address.eq(read.addr),
-                    counted.eq(item.counted | published),
-                    judge.eq(item.completes),
-                    store.eq(item.store & item.counted),
-                    fetched.eq(0),
-                ]
+                m.d.comb += [i.ready.eq(1), hashed.ready.eq(1), j0.ready.eq(item.has_j0)]
+                m.d.sync += fetched.eq(0)
+                if take is not None:
+                    m.d.comb += take.eq(1)
+                else:
+                    m.d.sync += [
+                        total.eq(Mux(item.continues, read.data, 0) ^ hashed.p ^ Mux(item.has_j0, j0.p, 0) ^ item.tag),
+                        address.eq(read.addr),
+                        counted.eq(item.counted | published),
+                        judge.eq(item.completes),
+                        store.eq(item.store & item.counted),
+                    ]
 
         if published:
             m.d.comb += known.eq(1)
         else:
-            self._closed(m, item.index, closed, known, done, fails)
+            self._closed(m, i, closed, known, done, fails)
         return m
 
-    def _closed(self, m, index, closed, known, done, fails):
+    def _add_late(self, m, take, item, hashed, j0, read, total, address, counted, judge, store, failed):
+        """A fragment's sum in a cycle, the record's in the next, whether that is zero in two more; no item comes right
+        behind another. Returns whether `failed` has all of it.
+        """
+        published = self.config.rx_policy is RxPolicy.PUBLISHED
+        taken, judged, settled = Signal(), Signal(), Signal(init=1)
+        part, kept = Signal(128, reset_less=True), Signal(128, reset_less=True)
+        continues = Signal()
+        behind = Signal.like(address)
+        counts, completes, stores = Signal(), Signal(), Signal()
+        groups = [total[k : k + 16].any() for k in range(0, 128, 16)]
+        differs = Signal(len(groups))
+        m.d.sync += [
+            taken.eq(take),
+            part.eq(hashed ^ Mux(item.has_j0, j0, 0) ^ item.tag),
+            kept.eq(read.data),
+            continues.eq(item.continues),
+            behind.eq(read.addr),
+            counts.eq(item.counted | published),
+            completes.eq(item.completes),
+            stores.eq(item.store & item.counted),
+            differs.eq(Cat(groups)),
+            judged.eq(judge),
+            settled.eq(~(take | taken | judge)),
+        ]
+        with m.If(taken):
+            m.d.sync += [
+                total.eq(part ^ Mux(continues, kept, 0)),
+                address.eq(behind),
+                counted.eq(counts),
+                judge.eq(completes),
+                store.eq(stores),
+            ]
+        with m.If(judged & differs.any()):
+            m.d.sync += failed.eq(1)
+        return settled
+
+    def _closed(self, m, i, closed, known, done, fails):
         """Which connections are closed. A connection that is opened waits for a cycle in which none is closed."""
         m.submodules.closed = bits = memory.Memory(shape=1, depth=self.config.connections, init=[])
         read = bits.read_port()
@@ -150,13 +202,13 @@ class Verdict(wiring.Component):
         closing = Signal()
         m.d.comb += [
             closing.eq(done & fails),
-            read.addr.eq(index),
+            read.addr.eq(i.p.index),
             closed.eq(read.data),
-            write.addr.eq(Mux(closing, index, opening_index)),
+            write.addr.eq(Mux(closing, i.p.index, opening_index)),
             write.data.eq(closing),
             write.en.eq(closing | opening),
         ]
-        m.d.sync += known.eq(self.i.valid & ~done)
+        m.d.sync += known.eq(i.valid & ~done)
         with m.If(self.opened):
             m.d.sync += [opening.eq(1), opening_index.eq(self.opened_index)]
         with m.Elif(~closing):

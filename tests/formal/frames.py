@@ -87,7 +87,7 @@ def _masked(beat: Any) -> Value:
     Fault("hw.verdict", "(judge & (total != 0))", "(judge & (total[1:] != 0))"),
     Fault("hw.verdict", "Mux(closed, Status.CLOSED, ", "Mux(0, Status.CLOSED, "),
     Fault("hw.verdict", "(proven & item.mark)", "item.mark"),
-    Fault("hw.verdict", "self.hash.p ^ Mux(item.has_j0", "self.hash.p ^ Mux(item.continues"),
+    Fault("hw.verdict", "hashed.p ^ Mux(item.has_j0", "hashed.p ^ Mux(item.continues"),
 )  # fmt: skip
 def judged(bench: Bench) -> None:
     """A fragment that completes a record adds to what was kept of it; the sum not zero: the record fails."""

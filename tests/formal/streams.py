@@ -181,7 +181,7 @@ def one_connection_a_frame(bench: Bench, dut: Any, inside: SimpleNamespace) -> N
 
 streams(
     "verdict", lambda: verdict.Verdict(FULL),
-    Fault("hw.verdict", "m.d.sync += known.eq(self.i.valid & ~done)", "m.d.comb += known.eq(1)"),
+    Fault("hw.verdict", "m.d.sync += known.eq(i.valid & ~done)", "m.d.comb += known.eq(1)"),
     Fault("hw.verdict", "failed.eq(failed_now)]", "failed.eq(0)]"),
     more=one_connection_a_frame,
 )  # fmt: skip

@@ -13,15 +13,17 @@ from model.contract import OPEN_RECORDS, RxPolicy, Status
 from tests.hw.testbench import run_streams
 
 CONNECTIONS = 8
+SBOXES = ["rom", "bram"]  # "bram": `Config.late`
 FAILING = (Status.DECRYPTED, Status.GAP)
 """Policy `published`; the others judge every frame but these:"""
 UNJUDGED = (Status.BAD_CHECKSUM, Status.WAIT, Status.CONFLICT)
 
 
+@pytest.mark.parametrize("sbox", SBOXES)
 @pytest.mark.parametrize("stalls", [0.0, 0.3])
-def test_verdicts(stalls):
+def test_verdicts(stalls, sbox):
     rng = random.Random(7)
-    config = Config(width=16, connections=CONNECTIONS, rx_policy=RxPolicy.PUBLISHED)
+    config = Config(width=16, connections=CONNECTIONS, sbox=sbox, rx_policy=RxPolicy.PUBLISHED)
     sums = [0] * CONNECTIONS  # kept by connection
     items, hashes, j0s, want = [], [], [], []
     for _ in range(150):
@@ -70,8 +72,9 @@ def test_verdicts(stalls):
     assert {Status.AUTH_FAILED, Status.DECRYPTED, Status.GAP, Status.BAD_CHECKSUM} <= set(got)
 
 
-def test_every_bit_of_a_sum_counts():
-    config = Config(width=16, connections=CONNECTIONS, rx_policy=RxPolicy.PUBLISHED)
+@pytest.mark.parametrize("sbox", SBOXES)
+def test_every_bit_of_a_sum_counts(sbox):
+    config = Config(width=16, connections=CONNECTIONS, sbox=sbox, rx_policy=RxPolicy.PUBLISHED)
     dut = Verdict(config)
     record = {"completes": 1}
     end = {"end": 1, "descriptor": {"status": Status.DECRYPTED}}
@@ -146,9 +149,9 @@ class Script:
             self.closed.add(index)
         self.want.append((status, proof and not failed))
 
-    def run(self, *, stalls=0.0, seed=0, opened=()):
+    def run(self, *, stalls=0.0, seed=0, opened=(), sbox="rom"):
         """`opened`: {number of orders given: index} of connections that are new from there on."""
-        dut = Verdict(Config(width=16, connections=CONNECTIONS, rx_policy=RxPolicy.FULL))
+        dut = Verdict(Config(width=16, connections=CONNECTIONS, sbox=sbox, rx_policy=RxPolicy.FULL))
         layout = layouts.release_order(dut.config)
         proofs_before_orders = []
 
@@ -235,10 +238,11 @@ def random_script(rng, frames):
     return script, opened
 
 
+@pytest.mark.parametrize("sbox", SBOXES)
 @pytest.mark.parametrize("stalls", [0.0, 0.3])
-def test_sums_by_slot_proofs_and_closed_connections(stalls):
+def test_sums_by_slot_proofs_and_closed_connections(stalls, sbox):
     script, opened = random_script(random.Random(5), 300)
-    script.run(stalls=stalls, seed=4, opened=opened)
+    script.run(stalls=stalls, seed=4, opened=opened, sbox=sbox)
     seen = {status for status, _ in script.want}
     assert seen == set(Status)
     assert opened and {0, 1} == set(script.proofs)
@@ -247,9 +251,10 @@ def test_sums_by_slot_proofs_and_closed_connections(stalls):
     )
 
 
+@pytest.mark.parametrize("sbox", SBOXES)
 @pytest.mark.parametrize("frame_between", [False, True])
 @pytest.mark.parametrize("stored", ["store", "keep"])
-def test_a_sum_is_fetched_as_soon_as_it_is_stored(frame_between, stored):
+def test_a_sum_is_fetched_as_soon_as_it_is_stored(frame_between, stored, sbox):
     """Stored by one fragment, fetched by the next one: of the same frame, or of one right behind."""
     rng = random.Random(1)
     script = Script()
@@ -265,7 +270,7 @@ def test_a_sum_is_fetched_as_soon_as_it_is_stored(frame_between, stored):
         else:
             script.sums[2, 3] = 0
             script.frame(rng, 2, Status.DECRYPTED, [first, last])
-    script.run()
+    script.run(sbox=sbox)
     assert {s for s, _ in script.want} == {Status.DECRYPTED}
 
 
