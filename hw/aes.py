@@ -4,11 +4,11 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.aes_round import RCON, ROUNDS, SHORTCUT, GateRound, Round, SplitRound, delayed
+from hw.aes_round import RCON, ROUNDS, GateRound, Round
 from hw.sbox import SBOX, times
 
-KINDS = {"rom": Round, "logic": GateRound, "bram": SplitRound}
-"""Rounds by `Config.sbox`."""
+KINDS = {"rom": Round, "logic": GateRound}
+"""Rounds by `Config.sbox`; with "bram" the cipher is hw/aes_stored.py."""
 
 
 class AesPipeline(wiring.Component):
@@ -24,7 +24,7 @@ class AesPipeline(wiring.Component):
     tag : shape
         What travels beside each beat; its reset value is what comes out of an empty pipeline.
     sbox : str
-        Of Config.
+        Of Config: "rom" or "logic".
 
     Members
     -------
@@ -36,11 +36,12 @@ class AesPipeline(wiring.Component):
     o_tag : Out(tag)
     """
 
+    delay = 1 + ROUNDS
+
     def __init__(self, lanes, tag=0, sbox="rom"):
         self._lanes = lanes
         self._tag = tag
         self._sbox = sbox
-        self.delay = self.delay_of(sbox)
         super().__init__({
             "blocks": In(128).array(lanes),
             "key": In(256),
@@ -49,10 +50,6 @@ class AesPipeline(wiring.Component):
             "o": Out(128).array(lanes),
             "o_tag": Out(tag),
         })  # fmt: skip
-
-    @staticmethod
-    def delay_of(sbox: str) -> int:
-        return 1 + ROUNDS * KINDS[sbox].delay
 
     @staticmethod
     def model(key: bytes, block: bytes) -> bytes:
@@ -88,7 +85,7 @@ class AesPipeline(wiring.Component):
         width = 2 - self._lanes % 2
         groups = self._lanes // width
 
-        # whitening with the first four words; AES-128 that is handed on begins with its key in both halves
+        # whitening with the first four words; AES-128 begins with its key in both halves
         rows = []
         for g in range(groups):
             rows.append([])
@@ -102,24 +99,14 @@ class AesPipeline(wiring.Component):
                 rows[g].append(register)
         keys, aes256 = Signal(256, reset_less=True), Signal(reset_less=True)
         low, high = self.key[:128], self.key[128:]
-        if KINDS[self._sbox].hands_on:
-            high = Mux(self.aes256, high, low)
+        high = Mux(self.aes256, high, low)
         m.d.sync += [keys.eq(Cat(low, high)), aes256.eq(self.aes256)]
 
-        white, white_key, row_bits = [row for group in rows for row in group], keys[:128], 32 * width
         for stage in range(ROUNDS):
             m.submodules[f"round{stage}"] = unit = KINDS[self._sbox](stage, groups, width)
             m.d.comb += [unit.i_rows[g][r].eq(rows[g][r]) for g in range(groups) for r in range(4)]
             m.d.comb += [unit.i_keys.eq(keys), unit.i_aes256.eq(aes256)]
             rows, keys, aes256 = unit.o_rows, unit.o_keys, unit.o_aes256
-            # AES-128 begins late, and waits beside the rounds where they do not hand it on.
-            if not unit.hands_on and stage == SHORTCUT - 2:
-                kept = delayed(m, white_key, unit.delay * (SHORTCUT - 1), "kept_key")
-                keys = Mux(aes256, keys, Cat(kept, kept))
-            if not unit.hands_on and stage == SHORTCUT - 1:
-                kept = delayed(m, Cat(white), unit.delay * SHORTCUT, "kept")
-                rows = Mux(aes256, Cat(*(row for group in rows for row in group)), kept)
-                rows = [[rows[row_bits * (4 * g + r) :][:row_bits] for r in range(4)] for g in range(groups)]
 
         for lane in range(self._lanes):
             g, shift = lane // width, 32 * (lane % width)

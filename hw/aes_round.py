@@ -1,4 +1,4 @@
-"""A round of AES (FIPS 197): S-box, MixColumns and a step of the key schedule, in one cycle or in two."""
+"""A round of AES (FIPS 197): S-box, MixColumns and a step of the key schedule."""
 
 from amaranth.hdl import Cat, Const, MemoryData, MemoryInstance, Module, Mux, Signal
 from amaranth.lib import wiring
@@ -37,65 +37,23 @@ class Sbox:
         self.memory.read_port(domain="comb", addr=address, data=data, en=Const(1), transparent_for=())
 
 
-class Round(wiring.Component):
-    """One stage: a round of every lane, and one step of the key schedule (FIPS 197, sections 5.1 and 5.2).
+class RoundData(wiring.Component):
+    """What a round does to the state of every lane (FIPS 197, section 5.1).
 
     The state is kept in rows, two lanes side by side where there are two, so that MixColumns is byte-wise
     arithmetic on words of at most 64 bits without rotations. Row r of a group: bits 32 * lane + 8 * column.
 
     Members
     -------
-    i_rows, o_rows : array (groups, 4)    `delay` cycles apart
-    i_keys, o_keys : 256    the last eight words of the schedule; words 4..7 are this round's key
-    i_aes256, o_aes256 : 1
+    i_rows, o_rows : array (groups, 4)
     """
 
-    delay = 1
-    hands_on = True
-    """AES-128 passes through the first SHORTCUT stages."""
-
-    def __init__(self, stage, groups, lanes):
+    def __init__(self, stage, groups, lanes, members):
         self._stage = stage
         self._groups = groups
         self._lanes = lanes
         rows = {d + "_rows": m(32 * lanes).array(groups, 4) for d, m in (("i", In), ("o", Out))}
-        super().__init__(rows | {
-            "i_keys": In(256),
-            "o_keys": Out(256),
-            "i_aes256": In(1),
-            "o_aes256": Out(1),
-        })  # fmt: skip
-
-    def _sbox(self, m) -> Sbox | None:
-        sbox = Sbox()
-        m.submodules.sbox = sbox.memory
-        return sbox
-
-    def _expand(self, m, sbox):
-        """The next four words of the schedule."""
-        stage = self._stage
-        lower, upper = self.i_keys[:128], self.i_keys[128:]
-        substituted = self._substitute_word(m, sbox, upper[96:])
-        rotated = Cat(substituted[8:], substituted[:8])
-        rcon128 = RCON[max(stage - SHORTCUT + 1, 0)]
-
-        step = Signal(32)
-        if stage % 2:
-            m.d.comb += step.eq(Mux(self.i_aes256, substituted, rotated ^ rcon128))
-        else:
-            m.d.comb += step.eq(rotated ^ Mux(self.i_aes256, RCON[stage // 2], rcon128))
-        idle = stage < SHORTCUT - 1  # AES-128 waits with its key in words 4..7
-        base = Signal(128)
-        m.d.comb += base.eq(lower if idle else Mux(self.i_aes256, lower, upper))
-        words = base ^ left(base, 32) ^ left(base, 64) ^ left(base, 96) ^ Cat(step, step, step, step)
-        return Mux(self.i_aes256, words, upper) if idle else words
-
-    def _substitute_word(self, m, sbox, word):
-        """SubBytes of a word of the schedule."""
-        substituted = Signal(32)
-        for k in range(4):
-            sbox.read(word[8 * k : 8 * k + 8], substituted[8 * k : 8 * k + 8])
-        return substituted
+        super().__init__(rows | members)
 
     def _substitute(self, m, sbox, g):
         """SubBytes and ShiftRows of a group's rows."""
@@ -127,6 +85,52 @@ class Round(wiring.Component):
             top = tops[r]
             doubled = left(sums[r] & ones * 0x7F, 1) ^ top ^ left(top, 1) ^ left(top, 3) ^ left(top, 4)
             yield doubled ^ substituted[(r + 1) % 4] ^ sums[(r + 2) % 4] ^ round_key
+
+
+class Round(RoundData):
+    """One stage: a round of every lane, and one step of the key schedule (FIPS 197, sections 5.1 and 5.2).
+
+    Members
+    -------
+    i_rows, o_rows : array (groups, 4)    a cycle apart
+    i_keys, o_keys : 256    the last eight words of the schedule; words 4..7 are this round's key
+    i_aes256, o_aes256 : 1
+    """
+
+    def __init__(self, stage, groups, lanes):
+        members = {"i_keys": In(256), "o_keys": Out(256), "i_aes256": In(1), "o_aes256": Out(1)}
+        super().__init__(stage, groups, lanes, members)
+
+    def _sbox(self, m) -> Sbox | None:
+        sbox = Sbox()
+        m.submodules.sbox = sbox.memory
+        return sbox
+
+    def _expand(self, m, sbox):
+        """The next four words of the schedule."""
+        stage = self._stage
+        lower, upper = self.i_keys[:128], self.i_keys[128:]
+        substituted = self._substitute_word(m, sbox, upper[96:])
+        rotated = Cat(substituted[8:], substituted[:8])
+        rcon128 = RCON[max(stage - SHORTCUT + 1, 0)]
+
+        step = Signal(32)
+        if stage % 2:
+            m.d.comb += step.eq(Mux(self.i_aes256, substituted, rotated ^ rcon128))
+        else:
+            m.d.comb += step.eq(rotated ^ Mux(self.i_aes256, RCON[stage // 2], rcon128))
+        idle = stage < SHORTCUT - 1  # AES-128 waits with its key in words 4..7
+        base = Signal(128)
+        m.d.comb += base.eq(lower if idle else Mux(self.i_aes256, lower, upper))
+        words = base ^ left(base, 32) ^ left(base, 64) ^ left(base, 96) ^ Cat(step, step, step, step)
+        return Mux(self.i_aes256, words, upper) if idle else words
+
+    def _substitute_word(self, m, sbox, word):
+        """SubBytes of a word of the schedule."""
+        substituted = Signal(32)
+        for k in range(4):
+            sbox.read(word[8 * k : 8 * k + 8], substituted[8 * k : 8 * k + 8])
+        return substituted
 
     def elaborate(self, platform):
         m = Module()
@@ -185,49 +189,3 @@ class BlockSbox:
             self._m.submodules[f"sbox{self._count // 2}"] = self._memory
         self._memory.read_port(domain="sync", addr=address, data=data, en=Const(1), transparent_for=())
         self._count += 1
-
-
-class SplitRound(Round):
-    """The same in two cycles: S-box into a register, then what is left, whose register is the next stage's S-box.
-
-    So nothing but the XORs of MixColumns and of the key stands between two registers, beside the S-box by itself.
-    The state's S-boxes are block RAM; the schedule's are gates, as an ECP5-85 has no block RAM left for them.
-    What comes out of the first SHORTCUT stages is of no use to AES-128.
-    """
-
-    delay = 2
-    hands_on = False
-
-    def elaborate(self, platform):
-        m = Module()
-        stage = self._stage
-        sbox = BlockSbox(m)
-
-        key, aes256 = delayed(m, self.i_keys[128:], 2, "key"), delayed(m, self.i_aes256, 2, "aes256_")
-        for g in range(self._groups):
-            substituted = [delayed(m, row, 1, f"row{g}_{r}_") for r, row in enumerate(self._substitute(m, sbox, g))]
-            m.d.comb += [self.o_rows[g][r].eq(row) for r, row in enumerate(self._mix(m, g, substituted, key))]
-
-        if stage < ROUNDS - 1:
-            m.d.comb += [self.o_keys.eq(Cat(key, self._expand_late(m))), self.o_aes256.eq(aes256)]
-        return m
-
-    def _expand_late(self, m):
-        """The next four words of the schedule: all but the S-box is summed up beforehand."""
-        stage = self._stage
-        lower, upper = self.i_keys[:128], self.i_keys[128:]
-        substituted = substitute(m, delayed(m, upper[96:], 1, "word"), "substituted", late=True)
-        rotated = Cat(substituted[8:], substituted[:8])
-        rcon128, rcon256 = RCON[max(stage - SHORTCUT + 1, 0)], RCON[stage // 2]
-
-        base, words, step = Signal(128), Signal(128), Signal(32)
-        step256 = substituted if stage % 2 else rotated ^ rcon256
-        if stage < SHORTCUT - 1:
-            m.d.comb += [base.eq(lower), step.eq(step256)]
-        else:
-            m.d.comb += [
-                base.eq(Mux(self.i_aes256, lower, upper)),
-                step.eq(Mux(delayed(m, self.i_aes256, 2, "expands"), step256, rotated ^ rcon128)),
-            ]
-        m.d.comb += words.eq(base ^ left(base, 32) ^ left(base, 64) ^ left(base, 96))
-        return delayed(m, words, 2, "words") ^ Cat(step, step, step, step)

@@ -7,15 +7,18 @@ from amaranth.lib.wiring import In, Out
 
 from hw import layouts
 from hw.aes import AesPipeline
+from hw.aes_stored import StoredAes
 from hw.config import Config
 from hw.credit import Credit
+from hw.key_expansion import KeyExpansion
+from hw.key_loader import KeyLoader, loader_item
 from hw.stream import Queue
 from hw.subkey import SubkeyCipher
 
 
 def depth_of(config: Config) -> int:
     """Beats that fit in each output queue; more than are under way, so that the queues alone never cost a cycle."""
-    return 32 if AesPipeline.delay_of(config.sbox) < 28 else 48
+    return 48 if config.late else 32
 
 
 class Keystream(wiring.Component):
@@ -39,7 +42,7 @@ class Keystream(wiring.Component):
 
     def __init__(self, config: Config):
         self._config = config
-        self.delay = AesPipeline.delay_of(config.sbox) + 2
+        self.delay = StoredAes.delay + 6 if config.late else AesPipeline.delay + 2
         super().__init__({
             "i": In(stream.Signature(layouts.keystream_request(config))),
             "o": Out(stream.Signature(layouts.aligned_beat(config))),
@@ -60,7 +63,6 @@ class Keystream(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config, lanes, depth = self._config, self._config.lanes, depth_of(self._config)
-        request = layouts.keystream_request(config)
         tag = data.StructLayout({
             "valid": 1,
             "derive": 1,
@@ -70,71 +72,9 @@ class Keystream(wiring.Component):
             "rotate": config.rotate_bits,
             "beat": config.pointer_bits,
         })  # fmt: skip
-
-        # key memory
-        row = data.StructLayout({"key": 256, "iv": 96, "aes256": 1})
-        m.submodules.memory = memory = Memory(shape=row, depth=config.connections, init=[])
-        write, read = memory.write_port(), memory.read_port()
+        front = self._with_stored_keys if config.late else self._with_schedule
+        aes, deriving, derive_index, accept_key = front(m, tag, depth)
         operation = self.keys.p
-        deriving = Signal()  # from the key operation until H has left
-        derive_due = Signal()  # H wants a slot of the pipeline
-        derive_index = Signal(config.index_bits)
-        accept_key = Signal()
-        m.d.comb += [
-            self.keys.ready.eq(~deriving),
-            accept_key.eq(self.keys.valid & ~deriving),
-            write.en.eq(accept_key),
-            write.addr.eq(operation.index),
-            write.data.key.eq(operation.key),
-            write.data.iv.eq(operation.iv),
-            write.data.aes256.eq(operation.aes256),
-        ]
-        m.d.sync += derive_due.eq(0)
-        with m.If(accept_key):
-            m.d.sync += [
-                deriving.eq(operation.derive),
-                derive_due.eq(0 if config.own_subkey else operation.derive),
-                derive_index.eq(operation.index),
-            ]
-
-        # take a request: a place in every queue it will reach
-        m.submodules.credit = credit = Credit(depth)
-        m.submodules.j0_credit = j0_credit = Credit(depth)
-        wants_j0, accept = Signal(), Signal()
-        m.d.comb += [
-            wants_j0.eq(self.i.p.j0_lanes.any() & ~self.i.p.end),
-            self.i.ready.eq(~derive_due & credit.free & (j0_credit.free | ~wants_j0)),
-            accept.eq(self.i.valid & self.i.ready),
-            credit.take.eq(accept),
-            credit.give.eq(self.o.valid & self.o.ready),
-            j0_credit.take.eq(accept & wants_j0),
-            j0_credit.give.eq(self.j0.valid & self.j0.ready),
-            read.addr.eq(Mux(derive_due, derive_index, self.i.p.index)),
-        ]
-
-        # next cycle: the key is there, make the counter blocks
-        fetched, fetched_valid, fetched_derive = Signal(request), Signal(), Signal()
-        m.d.sync += [fetched.eq(self.i.p), fetched_valid.eq(accept), fetched_derive.eq(derive_due)]
-        m.submodules.aes = aes = AesPipeline(lanes, tag, config.sbox)
-        m.d.comb += [aes.key.eq(read.data.key), aes.aes256.eq(read.data.aes256)]
-        for lane in range(lanes):
-            counter = Signal(16, name=f"counter{lane}")
-            iv = read.data.iv
-            block = Cat(
-                iv[:32], iv[32:] ^ fetched.nonce, Const(0, 16), counter[8:], counter[:8]
-            )  # fmt: skip
-            m.d.sync += counter.eq(self.i.p.counter + lane)
-            m.d.comb += aes.blocks[lane].eq(Mux(fetched_derive, 0, block) if lane == 0 else block)
-        used = fetched_valid & ~fetched.end
-        m.d.comb += [
-            aes.i_tag.valid.eq(fetched_valid),
-            aes.i_tag.derive.eq(fetched_derive),
-            aes.i_tag.end.eq(fetched.end),
-            aes.i_tag.j0_lanes.eq(Mux(used, fetched.j0_lanes, 0)),
-            aes.i_tag.mask.eq(Mux(used, fetched.mask, 0)),
-            aes.i_tag.rotate.eq(Mux(used, fetched.rotate, 0)),
-            aes.i_tag.beat.eq(Mux(used, fetched.beat, 0)),
-        ]
 
         # out
         done = aes.o_tag
@@ -174,3 +114,153 @@ class Keystream(wiring.Component):
             m.d.sync += [self.subkey.valid.eq(0), deriving.eq(0)]
         m.d.comb += self.subkey.p.index.eq(derive_index)
         return m
+
+    def _admit(self, m, depth, room):
+        """Takes a request if there is a place in every queue it will reach, and `room`."""
+        late = self._config.late
+        m.submodules.credit = credit = Credit(depth, late=late)
+        m.submodules.j0_credit = j0_credit = Credit(depth, late=late)
+        wants_j0, accept = Signal(), Signal()
+        m.d.comb += [
+            wants_j0.eq(self.i.p.j0_lanes.any() & ~self.i.p.end),
+            self.i.ready.eq(room & credit.free & (j0_credit.free | ~wants_j0)),
+            accept.eq(self.i.valid & self.i.ready),
+            credit.take.eq(accept),
+            credit.give.eq(self.o.valid & self.o.ready),
+            j0_credit.take.eq(accept & wants_j0),
+            j0_credit.give.eq(self.j0.valid & self.j0.ready),
+        ]
+        return accept
+
+    def _with_schedule(self, m, tag, depth):
+        """Keys in a memory, read for each request: they go through the pipeline beside it."""
+        config, lanes = self._config, self._config.lanes
+        request = layouts.keystream_request(config)
+        row = data.StructLayout({"key": 256, "iv": 96, "aes256": 1})
+        m.submodules.memory = memory = Memory(shape=row, depth=config.connections, init=[])
+        write, read = memory.write_port(), memory.read_port()
+        operation = self.keys.p
+        deriving = Signal()  # from the key operation until H has left
+        derive_due = Signal()  # H wants a slot of the pipeline
+        derive_index = Signal(config.index_bits)
+        accept_key = Signal()
+        m.d.comb += [
+            self.keys.ready.eq(~deriving),
+            accept_key.eq(self.keys.valid & ~deriving),
+            write.en.eq(accept_key),
+            write.addr.eq(operation.index),
+            write.data.key.eq(operation.key),
+            write.data.iv.eq(operation.iv),
+            write.data.aes256.eq(operation.aes256),
+        ]
+        m.d.sync += derive_due.eq(0)
+        with m.If(accept_key):
+            m.d.sync += [
+                deriving.eq(operation.derive),
+                derive_due.eq(0 if config.own_subkey else operation.derive),
+                derive_index.eq(operation.index),
+            ]
+        accept = self._admit(m, depth, ~derive_due)
+        m.d.comb += read.addr.eq(Mux(derive_due, derive_index, self.i.p.index))
+
+        # next cycle: the key is there, make the counter blocks
+        fetched, fetched_valid, fetched_derive = Signal(request), Signal(), Signal()
+        m.d.sync += [fetched.eq(self.i.p), fetched_valid.eq(accept), fetched_derive.eq(derive_due)]
+        m.submodules.aes = aes = AesPipeline(lanes, tag, config.sbox)
+        m.d.comb += [aes.key.eq(read.data.key), aes.aes256.eq(read.data.aes256)]
+        for lane in range(lanes):
+            counter = Signal(16, name=f"counter{lane}")
+            block = self._block(read.data.iv, fetched.nonce, counter)
+            m.d.sync += counter.eq(self.i.p.counter + lane)
+            m.d.comb += aes.blocks[lane].eq(Mux(fetched_derive, 0, block) if lane == 0 else block)
+        self._mark(m, aes.i_tag, fetched, fetched_valid, fetched_derive)
+        return aes, deriving, derive_index, accept_key
+
+    def _with_stored_keys(self, m, tag, depth):
+        """Round keys in memories beside the rounds, changed from request to request where they have to be."""
+        config, lanes = self._config, self._config.lanes
+        m.submodules.expansion = expansion = KeyExpansion(config)
+        m.submodules.loader = loader = KeyLoader(config)
+        m.submodules.aes = aes = StoredAes(config, tag)
+        row = data.StructLayout({"iv": 96, "aes256": 1})
+        m.submodules.memory = memory = Memory(shape=row, depth=config.connections, init=[])
+        write, read = memory.write_port(), memory.read_port()
+        operation = self.keys.p
+        deriving = Signal()  # from the key operation until H has left, or the registers are erased
+        derive = Signal()
+        derive_index = Signal(config.index_bits)
+        derive_due = Signal()  # the key operation goes through the pipeline
+        accept_key = Signal()
+        m.d.comb += [
+            self.keys.ready.eq(~deriving & ~expansion.busy),
+            accept_key.eq(self.keys.valid & self.keys.ready),
+            write.en.eq(accept_key),
+            write.addr.eq(operation.index),
+            write.data.iv.eq(operation.iv),
+            write.data.aes256.eq(operation.aes256),
+            expansion.start.eq(accept_key),
+            expansion.key.eq(operation.key),
+            expansion.aes256.eq(operation.aes256),
+            expansion.erase.eq(~operation.derive),
+            expansion.index.eq(operation.index),
+            aes.write.eq(expansion.write),
+            aes.select.eq(loader.select),
+        ]
+        with m.If(accept_key):
+            m.d.sync += [deriving.eq(1), derive.eq(operation.derive), derive_index.eq(operation.index)]
+
+        accept = self._admit(m, depth, ~derive_due & loader.i.ready)
+        m.d.comb += [loader.i.valid.eq(accept | derive_due), loader.i.p.request.eq(self.i.p)]
+        with m.If(derive_due):
+            m.d.comb += [
+                loader.i.p.request.eq(0),
+                loader.i.p.request.index.eq(derive_index),
+                loader.i.p.reload.eq(1),
+                loader.i.p.derive.eq(derive),
+            ]
+        with m.If(expansion.ahead):
+            m.d.sync += derive_due.eq(1)
+        with m.Elif(loader.i.ready):
+            m.d.sync += derive_due.eq(0)
+
+        # next cycles: the IV is there; the counter blocks stand in registers in front of the pipeline
+        came, came_valid = Signal(loader_item(config)), Signal()
+        m.d.comb += read.addr.eq(loader.o.p.request.index)
+        m.d.sync += [came.eq(loader.o.p), came_valid.eq(loader.o.valid), aes.aes256.eq(read.data.aes256)]
+        request = Signal(layouts.keystream_request(config))
+        valid, derives = Signal(), Signal()
+        m.d.sync += [
+            request.eq(came.request),
+            valid.eq(came_valid & ~came.reload),
+            derives.eq(came_valid & came.derive),
+        ]
+        for lane in range(lanes):
+            counter = Signal(16, name=f"counter{lane}")
+            m.d.sync += counter.eq(loader.o.p.request.counter + lane)
+            with m.If(came.reload):
+                m.d.sync += aes.blocks[lane].eq(0)
+            with m.Else():
+                m.d.sync += aes.blocks[lane].eq(self._block(read.data.iv, came.request.nonce, counter))
+        self._mark(m, aes.i_tag, request, valid, derives)
+        with m.If(came_valid & came.reload & ~came.derive):
+            m.d.sync += deriving.eq(0)
+        return aes, deriving, derive_index, accept_key
+
+    @staticmethod
+    def _block(iv, nonce, counter):
+        """A counter block."""
+        return Cat(iv[:32], iv[32:] ^ nonce, Const(0, 16), counter[8:], counter[:8])
+
+    @staticmethod
+    def _mark(m, tag, request, valid, derive):
+        """What travels beside a request."""
+        used = valid & ~request.end
+        m.d.comb += [
+            tag.valid.eq(valid),
+            tag.derive.eq(derive),
+            tag.end.eq(request.end),
+            tag.j0_lanes.eq(Mux(used, request.j0_lanes, 0)),
+            tag.mask.eq(Mux(used, request.mask, 0)),
+            tag.rotate.eq(Mux(used, request.rotate, 0)),
+            tag.beat.eq(Mux(used, request.beat, 0)),
+        ]

@@ -294,6 +294,27 @@ def key_operation(config: Config):
     })  # fmt: skip
 
 
+def round_key_write(config: Config):
+    """A word of a connection's round key on its way into the memory of its row (hw/key_expansion.py)."""
+    return data.StructLayout({
+        "en": 1,
+        "row": 4,  # 0: the first four words of the schedule; then the round
+        "word": 2,
+        "index": config.index_bits,
+        "data": 32,  # byte 0 in bits 7:0
+    })  # fmt: skip
+
+
+def round_key_select(config: Config):
+    """Which connection's round key is used (hw/aes_stored.py)."""
+    return data.StructLayout({
+        "load": 1,  # read a word
+        "word": 2,
+        "index": config.index_bits,
+        "swap": 1,  # use what was read
+    })  # fmt: skip
+
+
 def subkey_operation(config: Config):
     """keystream / control -> ghash: make and store the powers of H (zero: erase). Answered by a done pulse."""
     return data.StructLayout({"index": config.index_bits, "subkey": 128})

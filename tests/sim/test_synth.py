@@ -12,7 +12,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 import hw.axi.top
-from hw.aes_round import SplitRound
+from hw.aes_stored import SplitRound
 from hw.align import Align
 from hw.config import PRESETS
 from hw.gf128 import Multiplier, reduced, xor
