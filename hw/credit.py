@@ -37,3 +37,25 @@ class Credit(wiring.Component):
             m.d.comb += self.free.eq(used != self._depth)
         m.d.sync += used.eq(used + take - give)
         return m
+
+
+class FlagCredit(wiring.Component):
+    """A Credit whose `free` comes from a register.
+
+    Members
+    -------
+    as of Credit
+    """
+
+    def __init__(self, depth):
+        self._depth = depth
+        super().__init__({"take": In(1), "give": In(1), "free": Out(1, init=1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        used = Signal(range(self._depth + 1))
+        with m.If(self.take & ~self.give):
+            m.d.sync += [used.eq(used + 1), self.free.eq(used != self._depth - 1)]
+        with m.Elif(self.give & ~self.take):
+            m.d.sync += [used.eq(used - 1), self.free.eq(1)]
+        return m

@@ -129,17 +129,23 @@ class Multiplier(wiring.Component):
 
     delay = 3
     CHUNK = 16
+    _apart = False
 
     def __init__(self, tag=0, terms=1):
         self._tag = tag
         self._terms = terms
         super().__init__({
+            **self._more(tag),
             "a": In(128).array(terms),
             "b": In(128).array(terms),
             "i_tag": In(tag),
             "o": Out(Shape(128)),
             "o_tag": Out(tag),
         })  # fmt: skip
+
+    @staticmethod
+    def _more(tag):
+        return {}
 
     @staticmethod
     def model(a: list[int], b: list[int]) -> int:
@@ -171,13 +177,17 @@ class Multiplier(wiring.Component):
                 chunks[offset + 1].append(product[n:])
 
         whole = Signal(255)
-        m.d.comb += whole.eq(Cat(xor(terms) for terms in chunks))
+        m.d["sync" if self._apart else "comb"] += whole.eq(Cat(xor(terms) for terms in chunks))
         total = Signal(128, reset_less=True)
         m.d.sync += total.eq(reduced(whole))
         m.d.comb += self.o.eq(total)
+        if self._apart:
+            m.d.comb += self.early.eq(reduced(whole))
 
         tag = self.i_tag
         for stage in range(self.delay):
+            if stage == 3:
+                m.d.comb += self.early_tag.eq(tag)
             register = Signal(self._tag, name=f"tag{stage + 1}")
             m.d.sync += register.eq(tag)
             tag = register
@@ -185,25 +195,44 @@ class Multiplier(wiring.Component):
         return m
 
 
+class LateMultiplier(Multiplier):
+    """A Multiplier with a register more, between recombination and reduction.
+
+    Members
+    -------
+    early : Out(128)    what `o` is in the next cycle, from little logic
+    early_tag : Out(tag)
+    others : as of Multiplier
+    """
+
+    delay = 4
+    _apart = True
+
+    @staticmethod
+    def _more(tag):
+        return {"early": Out(Shape(128)), "early_tag": Out(tag)}
+
+
 class DigitMultiplier(wiring.Component):
     """Product in GF(2^128), 32 bits of `b` a cycle: two fifths of a Multiplier's LUTs, a quarter of its rate.
 
-    Contract: takes operands in every fourth cycle, the one behind `soon`, and gives their product `delay` cycles later,
-    always; nothing holds it up. Polynomial form throughout. Horner's rule over the digits, highest coefficients first;
-    each digit by Karatsuba on one level.
+    Contract: takes operands in every fourth cycle, `turn` 0, and gives their product `delay` cycles later, in a cycle
+    of `turn` 3, always; nothing holds it up. Polynomial form throughout. Horner's rule over the digits, highest
+    coefficients first; each digit by Karatsuba on one level.
 
     Parameters
     ----------
     tag : shape
-        As of Multiplier; its reset value is what comes out in other cycles.
+        As of Multiplier.
 
     Members
     -------
-    soon : Out(1)    operands of the next cycle are taken
+    turn : Out(4)    one-hot
     a, b : In(128) array of 1
     i_tag : In(tag)
+    next_tag : Out(tag)    in turn 0, what belongs to the product that is there in the next turn 3
     o : Out(128)
-    o_tag : Out(tag)
+    o_tag : Out(tag)       of the product in this turn 3; there from turn 1 on, till turn 0
     """
 
     delay = 7
@@ -213,10 +242,11 @@ class DigitMultiplier(wiring.Component):
     def __init__(self, tag=0):
         self._tag = tag
         super().__init__({
-            "soon": Out(1),
+            "turn": Out(self.turns, init=1),
             "a": In(128).array(1),
             "b": In(128).array(1),
             "i_tag": In(tag),
+            "next_tag": Out(tag),
             "o": Out(Shape(128)),
             "o_tag": Out(tag),
         })  # fmt: skip
@@ -228,13 +258,12 @@ class DigitMultiplier(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         n, digit = self.CHUNK, self.DIGIT
-        turn = Signal(range(self.turns))
-        m.d.sync += turn.eq(turn + 1)
-        m.d.comb += self.soon.eq(turn == self.turns - 1)
+        m.d.sync += self.turn.eq(self.turn.rotate_left(1))
+        first, *_, last = self.turn
 
         a, digits = Signal(128, reset_less=True), Signal(128, reset_less=True)
         m.d.sync += digits.eq(digits >> digit)  # the lowest bits hold the highest coefficients
-        with m.If(turn == 0):
+        with m.If(first):
             m.d.sync += [a.eq(self.a[0]), digits.eq(self.b[0])]
 
         def operands(value, name):
@@ -259,14 +288,11 @@ class DigitMultiplier(wiring.Component):
         # three cycles behind the operands the first digit's product is there: a sum begins
         total, wide = Signal(128, reset_less=True), Signal(128 + digit)
         m.d.comb += [
-            wide.eq(xor(products) << 1 ^ Mux(turn == 3, 0, total)),
+            wide.eq(xor(products) << 1 ^ Mux(last, 0, total)),
             self.o.eq(total),
         ]
         m.d.sync += total.eq(wide[digit:] ^ _folded(wide[:digit]) << 128 - digit - 7)
 
-        first, second = (Signal(self._tag, name=f"tag{k}") for k in (1, 2))
-        with m.If(turn == 0):
-            m.d.sync += [first.eq(self.i_tag), second.eq(first)]
-        with m.If(self.soon):
-            m.d.comb += self.o_tag.eq(second)
+        with m.If(first):
+            m.d.sync += [self.next_tag.eq(self.i_tag), self.o_tag.eq(self.next_tag)]
         return m

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 
 from hw.config import Config
 from hw.credit import Credit
-from hw.gf128 import DigitMultiplier, Multiplier, multiply, power
+from hw.gf128 import Multiplier, multiply, power
 from hw.layouts import EXPONENT_BITS
 from hw.powers import DIGIT_BITS, DIGITS, ROW_BITS, factors, row_of
 from hw.stream import Queue
@@ -31,12 +31,11 @@ class Placing(wiring.Component):
     """hash * H^exponent for each fragment, in order, on one multiplier.
 
     Contract: the power is made while the fragment streams, from the powers of the exponent's digits: a product less
-    than it has nonzero ones, each `step_of` cycles behind the one before, and then one for the hash. With nothing else
+    than it has nonzero ones, each `step` cycles behind the one before, and then one for the hash. With nothing else
     to do the power is ready `power_delay` cycles after `begin`. Powers being made share the multiplier, one digit a
-    cycle. With `config.late` the multiplier is a DigitMultiplier: a digit in four cycles, and the power and the placed
-    hash each come up to three cycles later than that. A fragment is announced on `begin` before its hash comes;
-    `begin.ready` falls when SLOTS of them wait, so `hashes` is never held up. `o` may be stalled for any time.
-    `factors` wait at most `factors_wait_of` cycles, until one of the powers under way is made. Polynomial form.
+    cycle. A fragment is announced on `begin` before its hash comes; `begin.ready` falls when SLOTS of them wait, so
+    `hashes` is never held up. `o` may be stalled for any time. `factors` wait at most `factors_wait` cycles, until one
+    of the powers under way is made. Polynomial form.
 
     Members
     -------
@@ -64,27 +63,15 @@ class Placing(wiring.Component):
             "digit": In(128),
         })  # fmt: skip
 
-    @staticmethod
-    def multiplier_of(config: Config) -> type[Multiplier] | type[DigitMultiplier]:
-        return DigitMultiplier if config.late else Multiplier
+    step = Multiplier.delay + 1
+    """Cycles from one product to the one that takes it up."""
+    factors_wait = step * (DIGITS - 2)
+    delay = Multiplier.delay + 3
+    """From `hashes` to `o`, when the power is ready and the multiplier free."""
 
     @classmethod
-    def step_of(cls, config: Config) -> int:
-        """Cycles from one product to the one that takes it up."""
-        return cls.multiplier_of(config).delay + 1
-
-    @classmethod
-    def factors_wait_of(cls, config: Config) -> int:
-        return cls.step_of(config) * (DIGITS - 2) + (DigitMultiplier.turns if config.late else 0)
-
-    @classmethod
-    def delay_of(cls, config: Config) -> int:
-        """From `hashes` to `o`, when the power is ready and the multiplier free."""
-        return cls.multiplier_of(config).delay + 3
-
-    @classmethod
-    def power_delay(cls, config: Config, digits: int) -> int:
-        return 1 if digits == 1 else 3 + cls.step_of(config) * (digits - 1)
+    def power_delay(cls, digits: int) -> int:
+        return 1 if digits == 1 else 3 + cls.step * (digits - 1)
 
     @staticmethod
     def model(h: int, exponent: int, value: int) -> int:
@@ -140,8 +127,8 @@ class Placing(wiring.Component):
             "more": 1,  # `job` goes on
             "job": job,
         })  # fmt: skip
-        m.submodules.multiplier = multiplier = self.multiplier_of(self._config)(tag)
-        now = multiplier.soon if isinstance(multiplier, DigitMultiplier) else Const(1, 1)
+        m.submodules.multiplier = multiplier = Multiplier(tag)
+        now = Const(1, 1)  # it takes operands in every cycle
         done = multiplier.o_tag
 
         # issue, in this order: a power half made, which nothing keeps but the multiplier; a product for Powers, rare;

@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from hw.config import Config
 from hw.placing import Placing
+from hw.placing_late import placing_of
 from hw.powers import ROW_BITS
 
 
@@ -21,12 +22,10 @@ class PlacingPair(wiring.Component):
     second_index, second_row : Out          second : In(128)       another port of Powers
     """
 
-    delay_of = staticmethod(Placing.delay_of)
-    power_delay = staticmethod(Placing.power_delay)
     model = staticmethod(Placing.model)
 
     def __init__(self, config: Config):
-        self._rooms = [Placing(config) for _ in range(2)]
+        self._rooms = [placing_of(config)(config) for _ in range(2)]
         members = self._rooms[0].signature.members
         super().__init__({
             **members,

@@ -1,7 +1,8 @@
-"""Stream helpers that Amaranth's library does not ship: a typed queue, one of two registers, and a register."""
+"""Stream helpers that Amaranth's library does not ship: typed queues, one of two registers, and a register."""
 
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import fifo, stream, wiring
+from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 
@@ -98,4 +99,51 @@ class Hold(wiring.Component):
             m.d.sync += self.o.valid.eq(~self.o.ready)
         with m.Else():  # what is not valid may come in as well: one register enables all
             m.d.sync += [self.o.valid.eq(self.i.valid), self.o.p.eq(self.i.p)]
+        return m
+
+
+class FlagQueue(wiring.Component):
+    """A Queue whose `o.valid` and `i.ready` come from registers.
+
+    Contract: that of an unbuffered Queue.
+
+    Members
+    -------
+    i : In(stream.Signature(shape))
+    o : Out(stream.Signature(shape))
+    level : Out(range(depth + 1))    payloads inside
+    """
+
+    def __init__(self, shape, *, depth: int):
+        self._depth = depth
+        super().__init__({
+            "i": In(stream.Signature(shape)),
+            "o": Out(stream.Signature(shape)),
+            "level": Out(range(depth + 1)),
+        })  # fmt: skip
+
+    def elaborate(self, platform):
+        m = Module()
+        depth = self._depth
+        width = len(self.i.p.as_value()) if hasattr(self.i.p, "as_value") else len(self.i.p)
+        m.submodules.storage = storage = Memory(shape=width, depth=depth, init=[])
+        write, read = storage.write_port(), storage.read_port(domain="comb")
+        full, push, pop = Signal(), Signal(), Signal()
+        m.d.comb += [
+            self.i.ready.eq(~full),
+            push.eq(self.i.valid & ~full),
+            pop.eq(self.o.valid & self.o.ready),
+            write.data.eq(self.i.p),
+            write.en.eq(push),
+            self.o.p.eq(read.data),
+        ]
+        for way, address in (push, write.addr), (pop, read.addr):
+            place = Signal(range(depth))
+            m.d.comb += address.eq(place)
+            with m.If(way):
+                m.d.sync += place.eq(Mux(place == depth - 1, 0, place + 1))
+        with m.If(push & ~pop):
+            m.d.sync += [self.level.eq(self.level + 1), self.o.valid.eq(1), full.eq(self.level == depth - 1)]
+        with m.Elif(pop & ~push):
+            m.d.sync += [self.level.eq(self.level - 1), self.o.valid.eq(self.level != 1), full.eq(0)]
         return m

@@ -96,7 +96,7 @@ class Rooms:
     aligned: int = 3
     """From the aligner's step to its way out."""
 
-    # --- hw/keystream.py, hw/encrypt.py, hw/ghash.py, hw/placing.py
+    # --- hw/keystream.py, hw/encrypt.py, hw/fragment_hash.py, hw/placing.py
     keystream: int = 17
     encrypted: int = 0
     """From the aligner's way out to GHASH."""

@@ -13,6 +13,7 @@ from hw.config import Config
 from hw.gf128 import Multiplier, multiply, to_polynomial
 from hw.ghash import Ghash
 from hw.placing import SLOTS, Placing
+from hw.placing_late import LatePlacing, placing_of
 from hw.placing_pair import PlacingPair
 from hw.powers import CHAINS, DIGIT_BITS, DIGITS, ROW_BITS, ROWS, STEPS, Powers
 from tests.hw.gcm_vectors import hash_beats
@@ -57,9 +58,9 @@ def exponent_of(rng) -> int:
 class Scenario:
     """Subkeys for three indices (one of them zero) and a list of (blocks, exponent) fragments."""
 
-    def __init__(self, width: int, fragments, *, seed: int = 0):
+    def __init__(self, width: int, fragments, *, seed: int = 0, sbox: str = "rom"):
         rng = random.Random(seed)
-        config = Config(width=width, connections=CONNECTIONS)
+        config = Config(width=width, connections=CONNECTIONS, sbox=sbox)
         subkeys = {index: rng.getrandbits(128) if index != INDICES[-1] else 0 for index in INDICES}
         self.operations = [{"index": index, "subkey": value} for index, value in subkeys.items()]
         self.dut = GatedGhash(config, len(self.operations))
@@ -93,21 +94,23 @@ def blocks_of(rng, count):
     return [rng.getrandbits(128) for _ in range(count)]
 
 
+@pytest.mark.parametrize("sbox", ["rom", "bram"])
 @pytest.mark.parametrize("width", [16, 32, 64])
-def test_random_fragments(width):
+def test_random_fragments(width, sbox):
     rng = random.Random(width)
     lanes = width // 16
     lengths = [rng.choice([1, 2, 3, rng.randrange(1, 40 * lanes)]) for _ in range(40)]
-    scenario = Scenario(width, [(blocks_of(rng, n), exponent_of(rng)) for n in lengths], seed=width)
+    scenario = Scenario(width, [(blocks_of(rng, n), exponent_of(rng)) for n in lengths], seed=width, sbox=sbox)
     scenario.run(idle=0.2, backpressure=0.3, seed=width)
 
 
+@pytest.mark.parametrize("sbox", ["rom", "bram"])
 @pytest.mark.parametrize("width", [16, 32, 64])
-def test_every_length_back_to_back(width):
+def test_every_length_back_to_back(width, sbox):
     """Up to 11 beats (every use of the partial sums), then down again."""
     rng = random.Random(width)
     lengths = [*range(1, 11 * width // 16 + 1)]
-    scenario = Scenario(width, [(blocks_of(rng, n), 1) for n in lengths + lengths[::-1]])
+    scenario = Scenario(width, [(blocks_of(rng, n), 1) for n in lengths + lengths[::-1]], sbox=sbox)
     scenario.run()
 
 
@@ -117,14 +120,16 @@ def test_every_power_of_two_and_their_sums():
     Scenario(16, [(blocks_of(rng, 2), exponent) for exponent in exponents]).run()
 
 
+@pytest.mark.parametrize("sbox", ["rom", "bram"])
 @pytest.mark.parametrize("width", [16, 64])
-def test_latency_and_no_bubble(width):
+def test_latency_and_no_bubble(width, sbox):
     rng = random.Random(2)
-    scenario = Scenario(width, [(blocks_of(rng, 12 * width // 16), 1) for _ in range(10)])
+    scenario = Scenario(width, [(blocks_of(rng, 12 * width // 16), 1) for _ in range(10)], sbox=sbox)
     scenario.run()
     assert scenario.taken == list(range(scenario.taken[0], scenario.taken[0] + 120))
     delay = scenario.dut.room.delay
-    assert scenario.given == [cycle + delay for cycle in scenario.taken[11::12]]
+    late = {given - taken - delay for given, taken in zip(scenario.given, scenario.taken[11::12], strict=True)}
+    assert min(late) >= 0 and max(late) <= (3 if sbox == "bram" else 0)
 
 
 def rate(count, beats, exponents, width=16):
@@ -155,23 +160,27 @@ def test_rate_of_whole_records():
     assert rate(150, 1, [1]) < 1.5
 
 
+@pytest.mark.parametrize("sbox", ["rom", "bram"])
 @pytest.mark.parametrize("width", [16, 64])
-def test_stalled_output_loses_nothing(width):
+def test_stalled_output_loses_nothing(width, sbox):
     rng = random.Random(4)
-    scenario = Scenario(width, [(blocks_of(rng, width // 8), exponent_of(rng)) for _ in range(24 * width // 16)])
+    scenario = Scenario(
+        width, [(blocks_of(rng, width // 8), exponent_of(rng)) for _ in range(24 * width // 16)], sbox=sbox
+    )
     scenario.run(backpressure=0.97, cycles=50_000)
     assert max(b - a for a, b in zip(scenario.taken, scenario.taken[1:], strict=False)) > SLOTS
 
 
+@pytest.mark.parametrize("sbox", ["rom", "bram"])
 @pytest.mark.parametrize("width", [16, 64])
-def test_install_under_load(width):
+def test_install_under_load(width, sbox):
     """Keys for one index while fragments of others fill the multiplier; then fragments under the last key."""
     rng = random.Random(6)
     busy, fresh = INDICES[:2], INDICES[2]
     keys = {index: rng.getrandbits(128) for index in INDICES}
     operations = [(index, keys[index]) for index in busy]
     operations += [(fresh, rng.getrandbits(128)) for _ in range(5)] + [(fresh, keys[fresh])]
-    config = Config(width=width, connections=CONNECTIONS)
+    config = Config(width=width, connections=CONNECTIONS, sbox=sbox)
     dut = GatedGhash(config, len(busy))
     count = 80 * config.placings
     fragments = [(rng.choice(busy), rng.choice([1, 2047, 2047, exponent_of(rng)])) for _ in range(count)]
@@ -243,7 +252,7 @@ class PlacingAlone(wiring.Component):
 
 
 KINDS = pytest.mark.parametrize(
-    "kind, sbox", [(Placing, "rom"), (PlacingPair, "rom"), (Placing, "bram"), (PlacingPair, "bram")]
+    "kind, sbox", [(Placing, "rom"), (PlacingPair, "rom"), (LatePlacing, "bram"), (PlacingPair, "bram")]
 )
 
 
@@ -296,7 +305,8 @@ def test_how_long_a_power_takes(kind, sbox):
     run_streams(dut, [], [], processes=[check], extra_cycles=1000)
     digits = [*range(1, DIGITS + 1), 2, DIGITS]
     # the hash comes a cycle behind `begin`, so it waits for every power but that of a single digit
-    expected = [max(Placing.power_delay(dut.config, n) - 1, 1) + Placing.delay_of(dut.config) for n in digits]
+    room = placing_of(dut.config)
+    expected = [max(room.power_delay(n) - 1, 1) + room.delay for n in digits]
     late = [wait - at_once for wait, at_once in zip(waits, expected, strict=True)]
     assert min(late) >= 0 and max(late) <= 6 * dut.config.late
 
