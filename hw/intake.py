@@ -20,11 +20,9 @@ class Intake:
     next : View                              the one behind it, if `i.valid`
     take : Signal                            it is of a connection, its state is there, and no operation waits
     index : Signal                           what the memories are to read
-
-    With `registered` the answer is there two cycles behind its address, not one.
     """
 
-    def __init__(self, m: Module, config: Config, tracker, operations: Operations, *, registered: bool = False):
+    def __init__(self, m: Module, config: Config, tracker, operations: Operations):
         self.m = m
         self.tracker = tracker
         self.operations = operations
@@ -41,7 +39,7 @@ class Intake:
         asked = Signal(name="state_asked")
         m.d.comb += asked.eq(tracker.i.valid & ~tracker.i.ready & ~operating & ~operations.opens)
         self._read = Signal(name="state_read")
-        m.d.sync += [self._read.eq(asked), self._there.eq(asked & self._read if registered else asked)]
+        m.d.sync += [self._read.eq(asked), self._there.eq(asked)]
 
     def accept(self):
         self.m.d.comb += self.tracker.i.ready.eq(1)

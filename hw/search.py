@@ -30,9 +30,7 @@ def search_states(m: Module, config: Config, tracker, frame, walk: Walk, entry, 
     there = Signal(name="searched_there")  # all of the frame: a search does not wait for a beat
     window = Cat(entry.tail, walk.ahead[: 8 * TAIL])
     fits = Signal(TAIL, name="tail_fits")
-    # late: in registers, and two cycles at least lie between a frame's begin and these states
-    sums = m.d["sync" if config.late else "comb"]
-    sums += [
+    m.d.comb += [
         last.eq(frame.base + ((walk.limit - 1) >> config.rotate_bits)),
         there.eq(readable(tracker.written, tracker.ended, last, frame.packet)),
         fits.eq(
@@ -46,12 +44,7 @@ def search_states(m: Module, config: Config, tracker, frame, walk: Walk, entry, 
         with m.If(there):
             m.next = "search"
             with m.If(entry.tail_valid):
-                m.next = "read tail" if config.late else "tail"
-    if config.late:
-        with m.State("read tail"):
-            m.next = "compare tail"
-        with m.State("compare tail"):
-            m.next = "tail"
+                m.next = "tail"
 
     with m.State("tail"):
         m.next = "search"
@@ -71,11 +64,8 @@ def search_states(m: Module, config: Config, tracker, frame, walk: Walk, entry, 
             with m.If(walk.limit - first >= TAIL):
                 m.next = "keep"
 
-    with m.State("keep"):  # a cycle for the buffer, and one for the register behind it
-        m.next = "read kept" if config.late else "kept"
-    if config.late:
-        with m.State("read kept"):
-            m.next = "kept"
+    with m.State("keep"):  # a cycle for the buffer
+        m.next = "kept"
 
     with m.State("kept"):
         m.d.sync += [entry.tail_valid.eq(1), entry.tail.eq(walk.ahead)]

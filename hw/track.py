@@ -1,32 +1,21 @@
 """The tracker: which bytes of a frame belong to which record, and what becomes of the frame."""
 
 from amaranth.hdl import Module, Mux, Signal
-from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw import layouts
 from hw.buffer import PairPort
 from hw.config import Config
 from hw.intake import Intake
+from hw.late_track import LateTrack
 from hw.operations import Operations
-from hw.search import TAIL, search_states
+from hw.search import search_states
 from hw.sequence import after
 from hw.track_commands import Weighed, operate
+from hw.track_layouts import entry_layout
 from hw.walk import Walk, position_layout
 from model.contract import MAX_RECORD, Checksum, Status
-
-entry_layout = data.StructLayout({
-    "tls13": 1,
-    "expected": 32,
-    "seen": 32,
-    "out_of_sync": 1,
-    "skipping": 1,
-    "at": position_layout,  # out of sync: in the chain of headers, `number` counts its records
-    "tracking": 1,  # a chain of headers, which begins at `guess`
-    "guess": 32,
-    "tail_valid": 1,
-    "tail": 8 * TAIL,  # the last bytes searched
-})  # fmt: skip
 
 
 class Track(wiring.Component):
@@ -36,6 +25,7 @@ class Track(wiring.Component):
     leave as soon as the header in front of them is in the buffer; the end waits for the frame's checksum, and only
     then does the connection's state change. Four cycles a frame, two if it goes on where the frame before ended, and
     two for each record header in it (`Walk`; W=64: one if it is near); out of sync a cycle for each beat searched.
+    `config.late`: the same by another machine, `LateTrack`, which has its own cycles.
 
     Members
     -------
@@ -62,18 +52,16 @@ class Track(wiring.Component):
         })  # fmt: skip
 
     def elaborate(self, platform):
+        if self.config.late:
+            return LateTrack(self.config, self)
         m = Module()
         config = self.config
         m.submodules.entries = entries = memory.Memory(shape=entry_layout, depth=config.connections, init=[])
         read = entries.read_port()
         write = entries.write_port()
-        answered = read.data
-        if config.late:
-            answered = Signal(entry_layout, name="answered")
-            m.d.sync += answered.eq(read.data)
 
         operations = Operations(m, self, clear_passes=True)
-        intake = Intake(m, config, self, operations, registered=config.late)
+        intake = Intake(m, config, self, operations)
         frame = intake.frame
         index = frame.handle[: config.index_bits]
         operation = self.operations.p
@@ -84,7 +72,7 @@ class Track(wiring.Component):
         end_seq = Signal(32)
         record_end = Signal(32)  # H of the contract: where the record in progress ends
         status = Signal(Status)
-        walk = Walk(m, config, self, frame, at, entry.tls13, index, staged=config.late, near=config.near_headers)
+        walk = Walk(m, config, self, frame, at, entry.tls13, index, near=config.near_headers)
 
         m.d.comb += [
             self.o.p.payload_length.eq(frame.payload_length),
@@ -151,9 +139,9 @@ class Track(wiring.Component):
         def begin():
             m.d.sync += [
                 *next_frame(),
-                entry.eq(answered),
-                at.eq(answered.at),
-                record_end.eq(answered.expected + answered.at.remaining),
+                entry.eq(read.data),
+                at.eq(read.data.at),
+                record_end.eq(read.data.expected + read.data.at.remaining),
                 quiet.eq(0),
                 request.eq(0),
                 header_here.eq(0),
@@ -178,8 +166,7 @@ class Track(wiring.Component):
             fresh.at.number.eq(operation.record_number),
         ]
 
-        known = entry if config.late else read.data
-        weighed = Weighed(m, operation, known, late=config.late)
+        weighed = Weighed(m, operation, read.data)
         with m.FSM() as fsm:
             with m.State("idle"):
                 intake.idle(begin)
@@ -308,16 +295,8 @@ class Track(wiring.Component):
                     with m.Elif(intake.take):
                         begin()
 
-            if config.late:
-                with m.State("operation"):
-                    m.next = "take state"
-                with m.State("take state"):
-                    m.d.sync += entry.eq(answered)
-                    m.next = "weigh"
-                with m.State("weigh"):
-                    m.next = "operate"
-            with m.State("operate" if config.late else "operation"):
-                operate(m, self.answers.p, operation, known, weighed, write, fresh, operations)
+            with m.State("operation"):
+                operate(m, self.answers.p, operation, read.data, weighed, write, fresh, operations)
                 m.d.comb += self.operations.ready.eq(1)
                 m.next = "answer"
 

@@ -8,7 +8,7 @@ from model.contract import Result
 
 
 class Weighed:
-    """What a RESYNC of an entry comes to; with `late` in registers.
+    """What a RESYNC of an entry comes to.
 
     Members
     -------
@@ -16,11 +16,11 @@ class Weighed:
     accepted : Signal
     """
 
-    def __init__(self, m, operation, entry, *, late: bool):
+    def __init__(self, m, operation, entry):
         self.confirmed, self.accepted = Signal(name="confirmed"), Signal(name="accepted")
         confirmed = entry.out_of_sync & entry.tracking & (operation.seq == entry.guess)
         behind = entry.out_of_sync | after(entry.seen, entry.expected)
-        m.d["sync" if late else "comb"] += [
+        m.d.comb += [
             self.confirmed.eq(confirmed),
             self.accepted.eq(confirmed | (behind & ~(operation.seq - entry.seen)[31])),
         ]

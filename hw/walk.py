@@ -41,22 +41,15 @@ class Walk:
     frame : `base` and `packet` of the frame
     at : Signal(position_layout)    walks ahead of what the connection keeps
     tls13, index : Value
-    staged : bool
-        What a step of the walk is decided by stands in registers, two deep: each step waits two cycles for them. `left`
-        is one deep and may be read elsewhere.
     near : bool
-        Not with `staged`.
 
     Members
     -------
     takes(fsm) -> Value    a header is taken that begins in the frame, at byte `taken_at` of it
     """
 
-    def __init__(
-        self, m: Module, config: Config, tracker, frame, at, tls13, index, *, staged: bool = False, near: bool = False
-    ):
+    def __init__(self, m: Module, config: Config, tracker, frame, at, tls13, index, *, near: bool = False):
         self.m = m
-        self._staged = staged
         self._near = near
         self.tracker = tracker
         self.at = at
@@ -73,8 +66,7 @@ class Walk:
         self.count = count = Signal(layouts.OFFSET_BITS)
         self.used_up = used_up = Signal()  # the payload is
         self.good = good = Signal()
-        sums = "sync" if staged else "comb"
-        m.d[sums] += [
+        m.d.comb += [
             left.eq(limit - cursor),
             ext_first.eq(header.body_length + 32 - at.remaining),
             completes.eq(at.remaining <= left),
@@ -107,18 +99,14 @@ class Walk:
 
         def last_beat(at, name):
             beat = Signal(config.pointer_bits, name=name)
-            m.d[sums] += beat.eq(frame.base + ((at + header.size - 1) >> config.rotate_bits))
+            m.d.comb += beat.eq(frame.base + ((at + header.size - 1) >> config.rotate_bits))
             return beat
 
         def there(beat):
             return readable(tracker.written, tracker.ended, beat, frame.packet)
 
-        m.d[sums] += wanted.eq(Mux(needed < left, needed, left))
-        if staged:
-            behind = there(last_beat(self.record_end, "beat_behind"))
-            m.d[sums] += available.eq(Mux(at.remaining != 0, behind, there(last_beat(cursor, "beat_here"))))
-        else:
-            m.d[sums] += available.eq(there(last_beat(header_at, "last_beat")))
+        m.d.comb += wanted.eq(Mux(needed < left, needed, left))
+        m.d.comb += available.eq(there(last_beat(header_at, "last_beat")))
         m.d.comb += [
             needed.eq(header.size - at.header_count),
             header_at.eq(cursor),
@@ -241,16 +229,9 @@ class Walk:
                 m.d.sync += begun(self.cursor)
                 m.next = "walk"
             with m.Else():
-                m.next = "check sums" if self._staged else "check"
+                m.next = "check"
 
-        if self._staged:
-            with m.State("walk"):
-                next_header()
-                m.next = "walk sums"
-            with m.State("walk sums"):
-                next_header()
-                m.next = "step"
-        with m.State("step" if self._staged else "walk"):
+        with m.State("walk"):
             next_header()
             if self._near:
                 m.d.comb += self._reads.eq(1)
@@ -291,9 +272,6 @@ class Walk:
                             ]
                     with m.Elif(self.foreseen & self.available):
                         m.next = read
-                    if self._staged:
-                        with m.Else():
-                            m.next = "walk"
             if self._near:
                 with m.Elif(self._here):
                     take_header()
@@ -302,9 +280,6 @@ class Walk:
 
         if self._late:
             with m.State("read"):
-                m.next = "read sums" if self._staged else "header"
-        if self._staged:
-            with m.State("read sums"):
                 m.next = "header"
 
         with m.State("header"):
@@ -312,9 +287,6 @@ class Walk:
                 m.d.comb += self._reads.eq(1)
             take_header()
 
-        if self._staged:
-            with m.State("check sums"):
-                m.next = "check"
         if check_parts:
             with m.State("part"):
                 with m.If(self.header.plausible(at.header_count)):

@@ -9,7 +9,7 @@ from hw import layouts
 from hw.config import Config
 from hw.track import Track
 from model.commands import Resync
-from model.contract import Checksum, Result, Status
+from model.contract import Checksum, Result, RxPolicy, Status
 from model.tracker import Connection
 from sim.traffic import TLS12, TLS13, Stream
 from tests.hw.testbench import run_streams
@@ -57,12 +57,20 @@ def impaired(rng, segments):
     return out + [s for _, s in held]
 
 
-@pytest.mark.parametrize("width", [16, 64])
+SHAPES = [
+    Config(width=16, connections=8),
+    Config(width=64, connections=8),
+    Config(width=16, connections=8, sbox="bram", rx_policy=RxPolicy.PUBLISHED),
+]
+by_shape = pytest.mark.parametrize("config", SHAPES, ids=["16", "64", "late"])
+
+
+@by_shape
 @pytest.mark.parametrize("version", [TLS12, TLS13])
 @pytest.mark.parametrize("sizes", [(0, 1, 13, 60), (300, 900), (16384, 5000)])
-def test_track_is_the_golden_tracker(width, version, sizes):
+def test_track_is_the_golden_tracker(config, version, sizes):
+    width = config.width
     rng = random.Random(f"{width}/{version}/{sizes}")
-    config = Config(width=width, connections=8)
     stream = Stream(version, seed=rng.randrange(1000), start_seq=2**32 - 3000)
     wire = stream.bulk([rng.choice(sizes) for _ in range(40 if max(sizes) < 100 else 12)])
     if sizes == (300, 900):
@@ -140,8 +148,8 @@ def test_track_is_the_golden_tracker(width, version, sizes):
     assert (bool(state.out_of_sync), bool(state.skipping)) == (expected.out_of_sync, expected.skipping)
 
 
-def test_resync_is_taken_only_behind_a_gap_and_ahead_of_what_was_seen():
-    config = Config(connections=8)
+@by_shape
+def test_resync_is_taken_only_behind_a_gap_and_ahead_of_what_was_seen(config):
     stream = Stream(TLS13, seed=3)
     wire = stream.bulk([16384] * 4)
     segments = stream.segments(wire)
@@ -188,7 +196,7 @@ def test_resync_is_taken_only_behind_a_gap_and_ahead_of_what_was_seen():
         dut,
         [(dut.operations, [init]), (dut.i, requests), (dut.checksum, [Checksum.GOOD] * 4)],
         [(dut.answers, 4), (dut.o, 4)],
-        processes=[buffer_of(dut, [p for _, p in far], requests, 16), operate],
+        processes=[buffer_of(dut, [p for _, p in far], requests, config.width), operate],
     )
     results = [Result(data.Const(layouts.tracker_answer(), a).result) for a in answers]
     # The second one is taken; after it nothing has been seen past what is expected.
@@ -220,10 +228,10 @@ def lost_stream(rng: random.Random, version: int) -> tuple[Stream, list[tuple[in
     return stream, segments
 
 
-def played(seed: int, width: int, version: int):
+def played(seed: int, config: Config, version: int):
     """What golden and RTL tracker say to each frame, to RESYNC at the chain tracked, and to QUERY before and after."""
     rng = random.Random(seed)
-    config = Config(width=width, connections=8)
+    width = config.width
     stream, segments = lost_stream(rng, version)
     golden = Connection(stream.add())
     requests, checksums, want, base = [], [], [], 0
@@ -288,11 +296,11 @@ def played(seed: int, width: int, version: int):
     return got, want, [told[1].state, told[3].state], states
 
 
-@pytest.mark.parametrize("width", [16, 64])
+@by_shape
 @pytest.mark.parametrize("version", [TLS12, TLS13])
 @pytest.mark.parametrize("seed", [1, *(pytest.param(n, marks=pytest.mark.slow) for n in range(2, 12))])
-def test_search_is_the_golden_search(seed, version, width):
-    got, want, states, expected = played(seed, width, version)
+def test_search_is_the_golden_search(seed, version, config):
+    got, want, states, expected = played(seed, config, version)
     assert got == want
     assert Status.OUT_OF_SYNC in {status for status, _ in got} and any(place is not None for _, place in got)
     for state, golden in zip(states, expected, strict=True):
