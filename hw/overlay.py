@@ -7,7 +7,9 @@ from amaranth.lib.wiring import In, Out
 from hw import layouts
 from hw.config import Config
 from hw.dealign import Dealign, overlay_beat
-from hw.stream import Queue, Slice
+from hw.deep_queue import DeepQueue
+from hw.merge import Merge, sparse_beat
+from hw.stream import Queue
 from model.contract import MAX_FRAME
 
 
@@ -52,35 +54,66 @@ class Overlay(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config = self.config
+        if config.late:
+            self._late(m)
+            return m
+
         m.submodules.dealign = dealign = Dealign(config)
         depth = MAX_FRAME // config.width + 64
         m.submodules.queue = queue = Queue(overlay_beat(config), depth=depth, buffered=True)
         wiring.connect(m, dealign.o, queue.i)
-        source, sink = wiring.flipped(self.i), queue.o
-        if config.late:
-            m.submodules.early = early = Slice(layouts.aligned_beat(config))
-            m.submodules.head = ahead = Slice(overlay_beat(config))
-            wiring.connect(m, source, early.i)
-            wiring.connect(m, queue.o, ahead.i)
-            source, sink = early.o, ahead.o
-        wiring.connect(m, source, dealign.i)
+        wiring.connect(m, wiring.flipped(self.i), dealign.i)
 
-        head = sink.p
+        head = queue.o.p
         past_end = Signal()  # the frame is out, items for bytes it never had are not
         hit = Signal()
         m.d.comb += [
-            hit.eq(sink.valid & (head.beat == self.number)),
-            self.known.eq(sink.valid & ~past_end),
+            hit.eq(queue.o.valid & (head.beat == self.number)),
+            self.known.eq(queue.o.valid & ~past_end),
             self.data.eq(Mux(hit, head.data, 0)),
             self.mask.eq(Mux(hit, head.mask, 0)),
-            sink.ready.eq(past_end | (self.go & Mux(head.end, self.last, hit))),
+            queue.o.ready.eq(past_end | (self.go & Mux(head.end, self.last, hit))),
         ]
         with m.If(self.go):
             m.d.sync += past_end.eq(self.last & ~head.end)
-            with m.If(self.last):
-                m.d.sync += self.number.eq(0)
-            with m.Elif(~self.number.all()):
-                m.d.sync += self.number.eq(self.number + 1)
-        with m.Elif(past_end & sink.valid & head.end):
+            self._count(m)
+        with m.Elif(past_end & queue.o.valid & head.end):
             m.d.sync += past_end.eq(0)
         return m
+
+    def _count(self, m):
+        with m.If(self.last):
+            m.d.sync += self.number.eq(0)
+        with m.Elif(~self.number.all()):
+            m.d.sync += self.number.eq(self.number + 1)
+
+    def _late(self, m):
+        """Items have the distance to the one before, not a beat's number: nothing is compared when a beat passes."""
+        config = self.config
+        depth = 1 << (MAX_FRAME // config.width + 64 - 1).bit_length()
+        m.submodules.merge = merge = Merge(config)
+        m.submodules.queue = queue = DeepQueue(sparse_beat(config), depth=depth, slack=8)
+        wiring.connect(m, wiring.flipped(self.i), merge.i)
+        m.d.comb += [merge.room.eq(queue.room), queue.i_valid.eq(merge.o_valid), queue.i.eq(merge.o)]
+
+        head = Signal(sparse_beat(config))
+        stale = Signal()  # `head` is for bytes that the frame before never had
+        past_end, still_past = Signal(), Signal()  # the frame is out, items for bytes it never had are not
+        hit, spent = Signal(), Signal()  # `head` is for the next beat; was for one before
+        skip = Signal(config.pointer_bits)  # beats in front of that of `head`
+        leave, there = Signal(), Signal()
+        m.d.comb += [
+            leave.eq(Mux(head.end, self.last, hit)),
+            queue.o.ready.eq(~self.known | (self.go & leave)),
+            there.eq(queue.o.valid | ~queue.o.ready),
+            still_past.eq(Mux(self.go, self.last & ~head.end, past_end & ~(stale & head.end))),
+            self.data.eq(head.data & hit.replicate(8 * config.width)),
+            self.mask.eq(head.mask & hit.replicate(config.width)),
+        ]
+        m.d.sync += [past_end.eq(still_past), self.known.eq(there & ~still_past), stale.eq(there & still_past)]
+        with m.If(queue.o.ready):
+            m.d.sync += [head.eq(queue.o.p), hit.eq(queue.o.p.near), spent.eq(0), skip.eq(queue.o.p.skip)]
+        with m.Elif(self.go):
+            m.d.sync += [hit.eq((skip == 1) & ~hit & ~spent), spent.eq(spent | hit), skip.eq(skip - 1)]
+        with m.If(self.go):
+            self._count(m)

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from hw import layouts
 from hw.config import Config
 from hw.overlay import Overlay
-from hw.stream import Queue
+from hw.stream import Queue, Slice
 from model.contract import Status
 
 
@@ -24,7 +24,8 @@ class Release(wiring.Component):
     orders : In(stream.Signature(layouts.release_order))     one for each frame
     keystream : In(stream.Signature(layouts.aligned_beat))
     o : Out(stream.Signature(layouts.output_beat))
-    left : Out(1)                                            a frame's last beat is passed on in this cycle
+    left : Out(1)                                            a frame's last beat is passed on in this cycle, or was in
+        the one before
     counted : Out(layouts.release_order)                     its order, valid with `left`
     """
 
@@ -43,9 +44,13 @@ class Release(wiring.Component):
         m = Module()
         config = self.config
         m.submodules.overlay = overlay = Overlay(config)
-        m.submodules.order_queue = orders = Queue(layouts.release_order(config), depth=4)
+        kept = layouts.release_order(config)
+        m.submodules.order_queue = orders = Slice(kept) if config.late else Queue(kept, depth=4)
         wiring.connect(m, wiring.flipped(self.keystream), overlay.i)
         wiring.connect(m, wiring.flipped(self.orders), orders.i)
+        if config.late:
+            self._late(m, overlay, orders)
+            return m
 
         order = orders.o.p
         go = Signal()
@@ -71,3 +76,44 @@ class Release(wiring.Component):
                 self.o.p.descriptor.eq(order.descriptor),
             ]
         return m
+
+    def _late(self, m, overlay, orders):
+        """Whether a beat goes is decided by four registers."""
+        config = self.config
+        m.submodules.i_slice = beats = Slice(layouts.beat(config))
+        m.submodules.o_slice = out = Slice(layouts.output_beat(config))
+        wiring.connect(m, out.o, wiring.flipped(self.o))
+        order, ordered = Signal(layouts.release_order(config)), Signal()
+        gate = Signal()
+        owing = Signal(range(4))  # orders here, without those whose frame has come in
+        may, comes = Signal(), Signal()
+        go = Signal()
+        beat = beats.o.p
+        # No beat leaves the packet buffer before the frame's order: the aligner may want it.
+        m.d.comb += [
+            may.eq(owing.any()),
+            beats.i.valid.eq(self.i.valid & may),
+            beats.i.p.eq(self.i.p),
+            self.i.ready.eq(beats.i.ready & may),
+            comes.eq(self.i.valid & self.i.ready & self.i.p.last),
+        ]
+        m.d.sync += owing.eq(owing + (self.orders.valid & self.orders.ready) - comes)
+        m.d.comb += [
+            go.eq(beats.o.valid & ordered & overlay.known & out.i.ready),
+            overlay.go.eq(go),
+            overlay.last.eq(beat.last),
+            beats.o.ready.eq(go),
+            out.i.valid.eq(go),
+            out.i.p.data.eq(beat.data ^ (overlay.data & gate.replicate(8 * config.width))),
+            out.i.p.keep.eq(beat.keep),
+            out.i.p.last.eq(beat.last),
+            out.i.p.descriptor.eq(order.descriptor),
+            orders.o.ready.eq((go & beat.last) | ~ordered),
+        ]
+        with m.If(orders.o.ready):
+            m.d.sync += [
+                ordered.eq(orders.o.valid),
+                order.eq(orders.o.p),
+                gate.eq(orders.o.p.descriptor.status == Status.DECRYPTED),
+            ]
+        m.d.sync += [self.left.eq(go & beat.last), self.counted.eq(order)]

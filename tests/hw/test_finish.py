@@ -127,10 +127,11 @@ class Frames:
         assert [(c.status, c.handle) for c in got] == self.completions
 
 
+@pytest.mark.parametrize("sbox", ["rom", "bram"])
 @pytest.mark.parametrize("width", [16, 32, 64])
 @pytest.mark.parametrize("stalls", [0.0, 0.3])
-def test_frames_sealed_passed_and_dropped(width, stalls):
-    frames = Frames(f"{width}/{stalls}", Config(width=width, connections=8))
+def test_frames_sealed_passed_and_dropped(width, stalls, sbox):
+    frames = Frames(f"{width}/{stalls}", Config(width=width, connections=8, sbox=sbox))
     for number in range(50):
         size = frames.rng.choice([60, 61, 118, 300, 1514])
         kind = frames.rng.choice(["sealed", "sealed", "passed", "dropped"])
@@ -138,10 +139,11 @@ def test_frames_sealed_passed_and_dropped(width, stalls):
     frames.run(idle=stalls, backpressure=stalls, seed=width)
 
 
+@pytest.mark.parametrize("sbox", ["rom", "bram"])
 @pytest.mark.parametrize("width", [16, 64])
-def test_every_place_of_a_tag(width):
+def test_every_place_of_a_tag(width, sbox):
     """A tag, whole and in every cut, at each place of a beat."""
-    config = Config(width=width, connections=8)
+    config = Config(width=width, connections=8, sbox=sbox)
     frames = Frames(width, config)
     for start in range(width, 2 * width):
         cuts = [(0, 16), (start % 16, 16), (0, 1 + start % 16)]
@@ -161,9 +163,10 @@ def test_every_place_of_a_tag(width):
     frames.run()
 
 
-def test_frame_before_the_first_byte_of_a_tag():
+@pytest.mark.parametrize("sbox", ["rom", "bram"])
+def test_frame_before_the_first_byte_of_a_tag(sbox):
     """The rest of a tag at a frame's very first byte: the patch stands at beat -1, or before the beat's byte 0."""
-    config = Config(width=16, connections=8)
+    config = Config(width=16, connections=8, sbox=sbox)
     frames = Frames(0, config)
     for taken in range(1, 16):
         tag = bytes(taken) + frames.rng.randbytes(16 - taken)
@@ -178,10 +181,11 @@ def test_frame_before_the_first_byte_of_a_tag():
     frames.run()
 
 
+@pytest.mark.parametrize("sbox", ["rom", "bram"])
 @pytest.mark.parametrize("kind", ["sealed", "dropped"])
-def test_nothing_leaves_before_the_order(kind):
+def test_nothing_leaves_before_the_order(kind, sbox):
     """Keystream and tags of a frame of MAX_FRAME bytes all fit inside before its order comes."""
-    frames = Frames(kind, Config(width=64, connections=8))
+    frames = Frames(kind, Config(width=64, connections=8, sbox=sbox))
     frames.frame(MAX_FRAME, kind)
     accepted = len(frames.keys), len(frames.patches)
     frames.frame(100, "passed")
@@ -203,10 +207,11 @@ def test_nothing_leaves_before_the_order(kind):
     assert seen["keys"] >= accepted[0] and seen["patches"] >= accepted[1]
 
 
+@pytest.mark.parametrize("sbox", ["rom", "bram"])
 @pytest.mark.parametrize("kind", ["passed", "dropped", "sealed"])
-def test_frame_longer_than_the_beat_count(kind):
+def test_frame_longer_than_the_beat_count(kind, sbox):
     """Streams through, and nothing goes over beats whose number has the same low bits as one with something."""
-    config = Config(width=64, connections=8)
+    config = Config(width=64, connections=8, sbox=sbox)
     frames = Frames(kind, config)
     frames.frame(60, "passed", records=False)
     rng = frames.rng
@@ -233,9 +238,10 @@ def test_frame_longer_than_the_beat_count(kind):
     frames.run()
 
 
-def test_a_beat_a_cycle():
+@pytest.mark.parametrize("sbox", ["rom", "bram"])
+def test_a_beat_a_cycle(sbox):
     """Frames whose orders and overlays are there leave without a gap, sealed or not."""
-    frames = Frames(1, Config(width=16, connections=8))
+    frames = Frames(1, Config(width=16, connections=8, sbox=sbox))
     for kind in ("sealed", "passed", "sealed"):
         frames.frame(512, kind)
     dut = Finish(frames.config)

@@ -45,11 +45,12 @@ def aligned(keystream: bytes, covered: list[tuple[int, int, int, int]], config: 
     yield {"end": 1}
 
 
+@pytest.mark.parametrize("sbox", ["rom", "bram"])
 @pytest.mark.parametrize("width", [16, 32, 64])
 @pytest.mark.parametrize("stalls", [0.0, 0.3])
-def test_frames_leave_raw_or_decrypted(width, stalls):
+def test_frames_leave_raw_or_decrypted(width, stalls, sbox):
     rng = random.Random(f"{width}/{stalls}")
-    config = Config(width=width, connections=8)
+    config = Config(width=width, connections=8, sbox=sbox)
     beats, keys, orders, want = [], [], [], []
     for number in range(40):
         size = rng.choice([60, 118, 300, 1514])

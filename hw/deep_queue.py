@@ -1,0 +1,72 @@
+"""A queue in block RAM whose ends are registers."""
+
+from amaranth.hdl import Module, Signal
+from amaranth.lib import memory, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+
+class DeepQueue(wiring.Component):
+    """First-in first-out queue in block RAM, one in and one out a cycle.
+
+    Contract: a payload shows at `o` four cycles after it was given, from a register. `room` falls when less than
+    `slack` places are left; what is given without a place is lost.
+
+    Parameters
+    ----------
+    depth : int
+        A power of two.
+    slack : int
+        What may be given once `room` has fallen.
+
+    Members
+    -------
+    i_valid : In(1)
+    i : In(shape)
+    room : Out(1)
+    o : Out(stream.Signature(shape))
+    """
+
+    def __init__(self, shape, *, depth: int, slack: int):
+        if depth & (depth - 1):
+            raise ValueError(f"depth {depth}: must be a power of two")
+        self._shape, self._depth, self._slack = shape, depth, slack
+        super().__init__({
+            "i_valid": In(1),
+            "i": In(shape),
+            "room": Out(1, init=1),
+            "o": Out(stream.Signature(shape)),
+        })  # fmt: skip
+
+    def elaborate(self, platform):
+        m = Module()
+        depth = self._depth
+        m.submodules.storage = ram = memory.Memory(shape=self._shape, depth=depth, init=[])
+        write, read = ram.write_port(), ram.read_port()
+        level = Signal(range(depth + 1))
+        some = Signal()  # a payload is in the memory
+        read_before = Signal()  # counted in `level` a cycle late
+        held = Signal()  # the memory's output is one
+        take, reads = Signal(), Signal()
+        m.d.comb += [
+            write.data.eq(self.i),
+            write.en.eq(self.i_valid),
+            take.eq(self.o.ready | ~self.o.valid),
+            read.en.eq(take | ~held),
+            reads.eq(read.en & some),
+        ]
+        with m.If(take):
+            m.d.sync += [self.o.p.eq(read.data), self.o.valid.eq(held)]
+        with m.If(read.en):
+            m.d.sync += held.eq(some)
+        with m.If(reads):
+            m.d.sync += read.addr.eq(read.addr + 1)
+        with m.If(self.i_valid):
+            m.d.sync += write.addr.eq(write.addr + 1)
+        more, two, one = level[2:].any() | level[:2].all(), level == 2, level == 1
+        m.d.sync += [
+            read_before.eq(reads),
+            level.eq(level + self.i_valid - read_before),
+            some.eq(self.i_valid | more | (two & ~read_before) | ((two | (one & ~read_before)) & ~reads)),
+            self.room.eq(level <= depth - self._slack),
+        ]
+        return m
