@@ -57,7 +57,7 @@ class FlowTable(wiring.Component):
     """Finds, inserts and removes flows: fingerprints are read for one item while keys are compared for the one before.
 
     Contract: PASS takes a cycle, FIND three if one slot's fingerprint is equal or none (with `Config.hash_ahead` two if
-    none), and two for each further one (with a probability of 2^-16 a slot); with `Config.late` two, seven and four. A
+    none), and two for each further one (with a probability of 2^-16 a slot). A
     key is compared in full. A hit leaves six cycles behind its transfer, or five. Behind an INSERT or REMOVE nothing is
     taken before it is answered: OK, EXISTS or NO_SPACE; OK or STALE_HANDLE. After reset the table is emptied first, a
     bucket a cycle.
@@ -145,9 +145,9 @@ class FlowTable(wiring.Component):
             self.o.p.matched.eq(equal),
             self.o.p.handle.eq(Mux(equal, self._handle(picked, entry.data.generation), 0)),
             self.answer.p.eq(result),
-            entry.addr.eq(picked if config.late else index),
+            entry.addr.eq(index),
             entry.en.eq(0),
-            shown.addr.eq(picked if config.late else index),
+            shown.addr.eq(index),
             shown.en.eq(entry.en),
             shown_writer.addr.eq(Mux(self.show, self.show_index, item.handle)),
             shown_writer.data.eq(self.show | ~item.hidden),
@@ -210,14 +210,13 @@ class FlowTable(wiring.Component):
             ]
 
         some = Signal()  # matches are left
-        m.d["sync" if config.late else "comb"] += some.eq(matches.any())
-        decide = "weigh" if config.late else "decide"
+        m.d.comb += some.eq(matches.any())
 
         def next_item():
             m.d.comb += ready.eq(1)
             m.next = "idle"
             with m.If(over):
-                m.next = decide
+                m.next = "decide"
                 with m.If(first.kind == Kind.REMOVE):
                     m.next = "fetch"
 
@@ -225,17 +224,11 @@ class FlowTable(wiring.Component):
             with m.State("idle"):
                 next_item()
 
-            if config.late:
-                with m.State("weigh"):
-                    m.next = "decide"
             with m.State("decide"):
                 with m.If(~equal & some):
                     m.d.sync += [picked.eq(index), matches.eq(matches & (matches - 1))]
-                    if config.late:
-                        m.next = "read"
-                    else:
-                        m.d.comb += entry.en.eq(1)
-                        m.next = "compare"
+                    m.d.comb += entry.en.eq(1)
+                    m.next = "compare"
                 with m.Elif(item.kind == Kind.INSERT):
                     m.next = "answer"
                     with m.If(equal):
@@ -266,36 +259,17 @@ class FlowTable(wiring.Component):
                         next_item()
 
             found = shown.data | (item.kind == Kind.INSERT)
-            if config.late:
-                difference = entry.data.key.as_value() ^ item.key.as_value()
-                with m.State("read"):
-                    m.d.comb += entry.en.eq(1)
-                    m.next = "compare"
-                parts = [difference[k : k + 8].any() for k in range(0, len(difference), 8)]
-                differs = Signal(len(parts) + 1)
-                with m.State("compare"):
-                    m.d.sync += differs.eq(Cat(parts, ~found))
-                    m.next = "compare parts"
-                with m.State("compare parts"):
-                    m.d.sync += equal.eq(~differs.any())
-                    m.next = "decide"
-            else:
-                with m.State("compare"):
-                    m.d.sync += equal.eq((entry.data.key.as_value() == item.key.as_value()) & found)
-                    m.next = "decide"
+            with m.State("compare"):
+                m.d.sync += equal.eq((entry.data.key.as_value() == item.key.as_value()) & found)
+                m.next = "decide"
 
             with m.State("fetch"):
                 m.d.comb += [entry.en.eq(1), entry.addr.eq(item.handle)]
-                m.next = "check" if config.late else "remove"
+                m.next = "remove"
 
             handle = self._handle(item.handle[: config.index_bits], entry.data.generation)
             live, now = Signal(), entry.data.valid & (handle == item.handle)
-            if config.late:
-                with m.State("check"):
-                    m.d.sync += live.eq(now)
-                    m.next = "remove"
-            else:
-                m.d.comb += live.eq(now)
+            m.d.comb += live.eq(now)
 
             with m.State("remove"):
                 with m.If(live):

@@ -1,5 +1,8 @@
 """Lookup: from the addresses and ports of a frame to the handle of its connection."""
 
+from functools import reduce
+from operator import or_
+
 from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -7,6 +10,7 @@ from amaranth.lib.wiring import In, Out
 from hw.byteorder import big_endian
 from hw.config import Config
 from hw.flow_table import FlowTable, Kind
+from hw.flow_table_late import LateFlowTable
 from hw.layouts import flow_key, headers, table_operation, track_request
 from hw.toeplitz import Toeplitz
 from model.contract import HASH_KEY_BITS, HASH_WORDS
@@ -35,7 +39,7 @@ class Lookup(wiring.Component):
     as many as its hash has steps: 3 for IPv4 and 10 for IPv6 at W=16. W=64: 1 and 2 steps; one that does not hit every
     2 cycles, IPv6 every 3. An operation waits for the frame
     in front at most and takes the way of the frames, so it holds for every frame behind it; no frame is searched for
-    meanwhile. Reset: see `FlowTable`.
+    meanwhile. `Config.late`: one more for each, and what LateFlowTable takes. Reset: see `FlowTable`.
 
     Members
     -------
@@ -62,8 +66,9 @@ class Lookup(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.toeplitz = toeplitz = Toeplitz(self._config.hash_words)
-        m.submodules.flows = flows = FlowTable(self._config)
+        late = self._config.late
+        m.submodules.toeplitz = toeplitz = Toeplitz(self._config.hash_words, late=late)
+        m.submodules.flows = flows = (LateFlowTable if late else FlowTable)(self._config)
         wiring.connect(m, flows.o, wiring.flipped(self.o))
         wiring.connect(m, flows.answer, wiring.flipped(self.answer))
 
@@ -80,12 +85,18 @@ class Lookup(wiring.Component):
         with m.Else():
             for name in ("ipv6", "remote_address", "local_address", "remote_port", "local_port"):
                 m.d.comb += key[name].eq(self.i.p[name])
+        chosen = None
+        if late:
+            turns = Signal(steps, init=1)  # `place`, a bit each
+            with m.If(toeplitz.enable):
+                m.d.sync += turns.eq(Mux(last, 1, turns << 1))
+            chosen = reduce(or_, (groups[k] & turns[k].replicate(len(groups[k])) for k in range(steps)))
         m.d.comb += [
             serve_table.eq(serving),
             toeplitz.key.eq(self.hash_key),
             toeplitz.place.eq(place),
             toeplitz.first.eq(place == 0),
-            toeplitz.word.eq(groups[place]),
+            toeplitz.word.eq(groups[place] if not late else chosen),
             last.eq(place == Mux(key.ipv6, steps, ipv4_steps) - 1),
             flows.hash.eq(toeplitz.hash),
             flows.i.p.key.eq(key),
@@ -115,24 +126,42 @@ class Lookup(wiring.Component):
             m.d.sync += place.eq(place + 1)
             m.next = "hash"
             with m.If(last):
-                if self._config.hash_ahead:
+                if self._config.hash_ahead or late:
                     m.next = "hand over"
                 else:
                     hand_over()
 
+        def hand_over_unhashed(valid, serve):
+            m.d.comb += [
+                flows.i.valid.eq(valid),
+                flows.i.p.kind.eq(Mux(serve, Kind.REMOVE, Kind.PASS)),
+                self.table.ready.eq(serve & flows.i.ready),
+                self.i.ready.eq(~serve & flows.i.ready),
+            ]
+
         with m.FSM():
             with m.State("choose"):
-                m.d.comb += serve_table.eq(self.table.valid)
-                with m.If(Mux(self.table.valid, self.table.p.insert, self.i.valid & self.i.p.candidate)):
+                if late:  # whose turn it is comes from a register
                     m.d.sync += serving.eq(self.table.valid)
-                    step()
-                with m.Else():
-                    m.d.comb += [
-                        flows.i.valid.eq(self.table.valid | self.i.valid),
-                        flows.i.p.kind.eq(Mux(self.table.valid, Kind.REMOVE, Kind.PASS)),
-                        self.table.ready.eq(self.table.valid & flows.i.ready),
-                        self.i.ready.eq(~self.table.valid & flows.i.ready),
-                    ]
+                    with m.If(self.table.valid | self.i.valid):
+                        m.next = "begin"
+                else:
+                    m.d.comb += serve_table.eq(self.table.valid)
+                    with m.If(Mux(self.table.valid, self.table.p.insert, self.i.valid & self.i.p.candidate)):
+                        m.d.sync += serving.eq(self.table.valid)
+                        step()
+                    with m.Else():
+                        hand_over_unhashed(self.table.valid | self.i.valid, self.table.valid)
+
+            if late:
+                with m.State("begin"):
+                    with m.If(Mux(serving, self.table.p.insert, self.i.p.candidate)):
+                        step()
+                    with m.Else():
+                        hand_over_unhashed(1, serving)
+                        with m.If(flows.i.ready):
+                            m.d.sync += serving.eq(0)
+                            m.next = "choose"
 
             with m.State("hash"):
                 step()

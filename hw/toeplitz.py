@@ -15,8 +15,8 @@ WORD = 32
 class Toeplitz(wiring.Component):
     """Hash of up to 10 words, by docs/contract.md section 4.
 
-    Contract: `hash` covers the words given up to two cycles ago (`delay`), since and with the last ones that were
-    given with `first`. Words may be left out where they are zero.
+    Contract: `hash` covers the words given up to `delay` cycles ago, two or (`late`) three, since and with the last
+    ones that were given with `first`. Words may be left out where they are zero.
 
     Source: the receive-side scaling hash (Krawczyk 1994), with 48 bits instead of 32.
 
@@ -24,6 +24,8 @@ class Toeplitz(wiring.Component):
     ----------
     words : int
         Words a cycle.
+    late : bool
+        A register in the sum's way: a cycle more.
 
     Members
     -------
@@ -36,8 +38,10 @@ class Toeplitz(wiring.Component):
 
     delay = 2
 
-    def __init__(self, words: int = 1):
+    def __init__(self, words: int = 1, *, late: bool = False):
         self.words = words
+        self.late = late
+        self.delay = Toeplitz.delay + late
         self._bits = WORD * words
         super().__init__({
             "key": In(HASH_KEY_BITS),
@@ -60,7 +64,7 @@ class Toeplitz(wiring.Component):
         first = Signal()
         word = Signal(bits)
         part = Signal(span)  # the bits of the key that meet these words
-        if bits & (bits - 1):
+        if bits & (bits - 1) or self.late:
             shifted = Signal(HASH_KEY_BITS)
             with m.Switch(self.place):
                 for place in range(self.steps(HASH_WORDS)):
@@ -80,8 +84,13 @@ class Toeplitz(wiring.Component):
         ]
         while len(products) > 1:
             products = [reduce(xor, products[k : k + 2]) for k in range(0, len(products), 2)]
+        total = products[0]
+        if self.late:
+            total, enabled_sum, first_sum = Signal(HASH_BITS), Signal(), Signal()
+            m.d.sync += [total.eq(products[0]), enabled_sum.eq(enabled), first_sum.eq(first)]
+            enabled, first = enabled_sum, first_sum
         with m.If(enabled):
-            m.d.sync += self.hash.eq(Mux(first, 0, self.hash) ^ products[0])
+            m.d.sync += self.hash.eq(Mux(first, 0, self.hash) ^ total)
         return m
 
     @staticmethod

@@ -16,6 +16,8 @@ from model.contract import DEFAULT_HASH_KEY, STASH, WAYS, Result
 from model.table import FlowTable
 from tests.hw.testbench import run_streams
 
+SBOXES = ["rom", "bram"]  # "bram": `Config.late`
+
 
 @dataclass(frozen=True)
 class Flow:
@@ -138,12 +140,13 @@ class Bench:
         assert [Result(a) for a in got[1]] == self.answers
 
 
+@pytest.mark.parametrize("sbox", SBOXES)
 @pytest.mark.parametrize("count", [400, pytest.param(2000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("width,connections,seed", [(16, 8, 1), (32, 64, 2), (64, 256, 3)])
-def test_random(width, connections, seed, count):
+def test_random(width, connections, seed, count, sbox):
     """Adds, deletes, re-adds and frames of flows in the table, of flows not there and of ones a bit beside."""
     rng = random.Random(seed)
-    bench = Bench(Config(width=width, connections=connections))
+    bench = Bench(Config(width=width, connections=connections, sbox=sbox))
     table = FlowTable(connections, bench.hash_key)
     installed = {}
     pool = [random_flow(rng) for _ in range(2 * connections)]
@@ -167,11 +170,12 @@ def test_random(width, connections, seed, count):
     bench.run(idle=0.1, backpressure=0.1, seed=seed)
 
 
+@pytest.mark.parametrize("sbox", SBOXES)
 @pytest.mark.parametrize("ipv6", [False, True])
-def test_collisions(ipv6):
+def test_collisions(ipv6, sbox):
     """Hash key 0: all flows have one bucket and one fingerprint, so 16 places, all told apart by the key."""
     rng = random.Random(4)
-    bench = Bench(Config(connections=32), hash_key=0)
+    bench = Bench(Config(connections=32, sbox=sbox), hash_key=0)
     size = 16 if ipv6 else 4
     first = Flow(rng.randbytes(size), rng.randbytes(size), (1, 2))
     flows = [first]
@@ -203,8 +207,9 @@ def test_collisions(ipv6):
     bench.run()
 
 
-def test_stale_handles():
-    bench = Bench(Config(connections=8))
+@pytest.mark.parametrize("sbox", SBOXES)
+def test_stale_handles(sbox):
+    bench = Bench(Config(connections=8, sbox=sbox))
     flow = random_flow(random.Random(5))
     bench.remove(3, Result.STALE_HANDLE)
     bench.insert(flow, 7 << 16 | 3, Result.OK)
@@ -216,9 +221,10 @@ def test_stale_handles():
     bench.run()
 
 
-def test_operations_do_not_starve():
+@pytest.mark.parametrize("sbox", SBOXES)
+def test_operations_do_not_starve(sbox):
     """With frames waiting all the time, an operation is answered within a few lookups."""
-    config = Config(connections=8)
+    config = Config(connections=8, sbox=sbox)
     dut = Lookup(config)
     rng = random.Random(6)
     flow = random_flow(rng)
@@ -247,15 +253,17 @@ def test_operations_do_not_starve():
 
 
 @pytest.mark.parametrize(
-    "width,size,candidate,known,interval",
+    "width,size,candidate,known,interval,sbox",
     [
-        (16, 4, 1, 1, 3), (16, 16, 1, 1, 10), (16, 4, 0, 1, 1), (16, 4, 1, 0, 3),
-        (64, 4, 1, 1, 3), (64, 16, 1, 1, 3), (64, 4, 0, 1, 1), (64, 4, 1, 0, 2), (64, 16, 1, 0, 3),
+        (16, 4, 1, 1, 3, "rom"), (16, 16, 1, 1, 10, "rom"), (16, 4, 0, 1, 1, "rom"), (16, 4, 1, 0, 3, "rom"),
+        (64, 4, 1, 1, 3, "rom"), (64, 16, 1, 1, 3, "rom"), (64, 4, 0, 1, 1, "rom"), (64, 4, 1, 0, 2, "rom"),
+        (64, 16, 1, 0, 3, "rom"), (16, 4, 1, 1, 9, "bram"), (16, 16, 1, 1, 12, "bram"), (16, 4, 0, 1, 3, "bram"),
+        (16, 4, 1, 0, 6, "bram"),
     ],
 )  # fmt: skip
-def test_rate(width, size, candidate, known, interval):
+def test_rate(width, size, candidate, known, interval, sbox):
     """Cycles a frame: all of them hits, or none of them candidates, or none of them known."""
-    config = Config(width=width, connections=8)
+    config = Config(width=width, connections=8, sbox=sbox)
     dut = Lookup(config)
     rng = random.Random(7)
     flow = Flow(rng.randbytes(size), rng.randbytes(size), (1, 2))
@@ -284,9 +292,10 @@ def test_rate(width, size, candidate, known, interval):
     assert times[-1] - times[9] == 40 * interval
 
 
-def test_what_is_hidden_is_found_when_it_is_shown():
+@pytest.mark.parametrize("sbox", SBOXES)
+def test_what_is_hidden_is_found_when_it_is_shown(sbox):
     rng = random.Random(8)
-    dut = Lookup(Config(connections=8))
+    dut = Lookup(Config(connections=8, sbox=sbox))
     flow, other = random_flow(rng), random_flow(rng)
     found = []
 
@@ -328,9 +337,10 @@ def test_what_is_hidden_is_found_when_it_is_shown():
     assert found == [(0, 0), (1, 6), (1, 5)]
 
 
-def test_reset_empties_the_table():
+@pytest.mark.parametrize("sbox", SBOXES)
+def test_reset_empties_the_table(sbox):
     """Memories outlive a reset; what they hold must not."""
-    config = Config(connections=8)
+    config = Config(connections=8, sbox=sbox)
     reset = Signal()
     inner = Lookup(config)
     dut = ResetInserter({"sync": reset})(inner)
