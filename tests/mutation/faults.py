@@ -151,7 +151,7 @@ FAULTS = [
     *_of(
         "hw/overlay.py",
         "tests/hw/test_release.py tests/hw/test_finish.py",
-        ("items-of-the-frame-before", "self.known.eq(sink.valid & ~past_end)", "self.known.eq(sink.valid)"),
+        ("items-of-the-frame-before", "self.known.eq(queue.o.valid & ~past_end)", "self.known.eq(queue.o.valid)"),
     ),
     # --- receive: parse, checksum, buffer
     *_of(
