@@ -1,5 +1,8 @@
 """Commands: through every room that keeps something for a connection."""
 
+from functools import reduce
+from operator import or_
+
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -10,6 +13,7 @@ from hw.config import Config
 from hw.counters import Counters
 from hw.erase import Erase
 from hw.handles import Handles
+from hw.one_hot import Machine
 from model.contract import (
     CIPHERS,
     CONTRACT_VERSION,
@@ -100,7 +104,7 @@ class Control(wiring.Component):
         config = self.config
         m.submodules.handles = handles = Handles(config)
         counted = (TxStatus, TxStatus.ENCRYPTED) if self.transmit else (Status, Status.DECRYPTED)
-        m.submodules.counters = counters = Counters(*counted)
+        m.submodules.counters = counters = Counters(*counted, late=config.late)
         m.d.comb += [
             counters.left.eq(self.left),
             counters.status.eq(self.status),
@@ -158,133 +162,181 @@ class Control(wiring.Component):
         with m.If(end.ending):
             m.d.comb += self.powers.p.subkey.eq(self.subkey.p.subkey)
 
+        machine = Machine(m, one_hot=config.late)
+
+        staged = []  # not here: a statement between If and Elif parts them, and in a state is the state's
+
+        def known(value, name):
+            """`config.late`: from a register; the command has been there for a cycle where it matters."""
+            if not config.late:
+                return value
+            register = Signal(len(value), name=name)
+            staged.append(register.eq(value))
+            return register
+
+        def is_opcode(*codes):
+            return known(
+                reduce(or_, (command.opcode == code for code in codes)), "is_" + "_".join(code.name for code in codes)
+            )
+
+        there = self.commands.valid
+        if config.late:
+            there = known(self.commands.valid & ~self.commands.ready, "command_there")
+
         def send(out, then):
             m.d.comb += out.valid.eq(1)
             with m.If(out.ready):
-                m.next = then
+                machine.to(then)
 
         def finish(code):
             m.d.sync += result.eq(code)
-            m.next = "respond"
+            machine.to("respond")
 
         of_connection = [Opcode.DEL, Opcode.RESYNC, Opcode.QUERY]
         if not self.transmit and config.rx_policy is not RxPolicy.PUBLISHED:
             of_connection.append(Opcode.ACK)
 
-        with m.FSM():
-            with m.State("idle"):
+        with machine:
+            with machine.state("idle"):
                 m.d.sync += [answer.eq(0), erase.eq(0), handle.eq(command.handle)]
                 with m.If(self.sweeping):
                     m.d.sync += [handle.eq(erasing.swept), erase.eq(1)]
-                    m.next = "sweep"
-                with m.Elif(self.commands.valid & (command.opcode == Opcode.ADD)):
+                    machine.to("sweep")
+                with m.Elif(there & is_opcode(Opcode.ADD)):
                     m.d.sync += handle.eq(handles.next)
-                    m.next = "add"
-                with m.Elif(self.commands.valid & ~end.ending):
-                    with m.Switch(command.opcode):
-                        with m.Case(*of_connection):
-                            m.next = "read handle"
-                        with m.Case(Opcode.READ):
-                            m.next = "read"
-                        with m.Case(Opcode.SEED):
-                            m.next = "seed"
-                        with m.Default():
+                    machine.to("add")
+                with m.Elif(there & ~end.ending):
+                    if config.late:
+                        with m.If(is_opcode(*of_connection)):
+                            machine.to("read handle")
+                        with m.If(is_opcode(Opcode.READ)):
+                            machine.to("read")
+                        with m.If(is_opcode(Opcode.SEED)):
+                            machine.to("seed")
+                        known_codes = is_opcode(*of_connection, Opcode.READ, Opcode.SEED)
+                        with m.If(~known_codes):
                             finish(Result.BAD_COMMAND)
+                    else:
+                        with m.Switch(command.opcode):
+                            with m.Case(*of_connection):
+                                machine.to("read handle")
+                            with m.Case(Opcode.READ):
+                                machine.to("read")
+                            with m.Case(Opcode.SEED):
+                                machine.to("seed")
+                            with m.Default():
+                                finish(Result.BAD_COMMAND)
 
             # ADD. The key goes out first: the rest is done while H is made of it.
-            with m.State("add"):
+            with machine.state("add"):
                 version_known = (command.version == 0x0303) | (command.version == 0x0304)
-                with m.If(~version_known | ((command.key_bytes != 16) & (command.key_bytes != 32))):
+                unsupported = ~version_known | ((command.key_bytes != 16) & (command.key_bytes != 32))
+                with m.If(known(unsupported, "unsupported")):
                     finish(Result.UNSUPPORTED)
                 with m.Elif(~handles.any_free):
                     finish(Result.NO_SPACE)
                 with m.Else():
                     m.d.sync += erasing.install()
-                    m.next = "keys"
+                    machine.to("keys")
 
             def allocate():
-                m.d.comb += handles.allocate.eq(1)
-                m.next = "open"
+                if config.late:
+                    machine.to("allocate")
+                else:
+                    m.d.comb += handles.allocate.eq(1)
+                    machine.to("open")
 
-            with m.State("keys"):
+            if config.late:
+                with machine.state("allocate"):
+                    m.d.comb += handles.allocate.eq(1)
+                    machine.to("open")
+
+            with machine.state("keys"):
                 m.d.comb += self.keys.valid.eq(1)
                 with m.If(self.keys.ready):
                     if self.transmit:
                         allocate()
                     else:
-                        m.next = "insert"
+                        machine.to("insert")
             if not self.transmit:
-                with m.State("insert"):
+                with machine.state("insert"):
                     m.d.comb += self.table.p.insert.eq(1)
                     send(self.table, "inserted")
-                with m.State("inserted"):
+                with machine.state("inserted"):
                     m.d.comb += self.table_answers.ready.eq(1)
                     with m.If(self.table_answers.valid):
                         with m.If(self.table_answers.p == Result.OK):
                             allocate()
                         with m.Else():
                             m.d.sync += [result.eq(self.table_answers.p), erase.eq(1)]
-                            m.next = "discard"
-                with m.State("discard"):  # H; no powers of it are kept
+                            machine.to("discard")
+                with machine.state("discard"):  # H; no powers of it are kept
                     m.d.comb += self.subkey.ready.eq(1)
                     with m.If(self.subkey.valid):
-                        m.next = "forget"
-                with m.State("forget"):
+                        machine.to("forget")
+                with machine.state("forget"):
                     send(self.keys, "respond")
-            with m.State("open"):
+            with machine.state("open"):
                 m.d.comb += self.tracker.p.kind.eq(layouts.TrackerOperation.INIT)
                 send(self.tracker, "opened")
-            with m.State("opened"):
+            with machine.state("opened"):
                 m.d.comb += self.tracker_answers.ready.eq(1)
                 with m.If(self.tracker_answers.valid):
-                    m.next = "hand over"
+                    machine.to("hand over")
                     if not self.transmit:
                         m.d.comb += self.opened.eq(1)
-            with m.State("hand over"):
+            with machine.state("hand over"):
                 with m.If(~end.ending):
                     m.d.comb += [end.hand_over.eq(1), self.commands.ready.eq(1)]
-                    m.next = "idle"
+                    machine.to("idle")
 
-            erasing.states(send, handles)
+            erasing.states(machine, send, handles)
 
-            with m.State("read handle"):
-                m.next = "handle compared"
-            with m.State("handle compared"):
-                m.next = "handle"
-            with m.State("handle"):
+            with machine.state("read handle"):
+                machine.to("handle compared")
+            with machine.state("handle compared"):
+                machine.to("handle")
+            with machine.state("handle"):
                 with m.If(~handles.live):
                     finish(Result.STALE_HANDLE)
-                with m.Elif(command.opcode == Opcode.DEL):
-                    m.next = "remove"
+                with m.Elif(is_opcode(Opcode.DEL)):
+                    machine.to("remove")
                 with m.Else():
-                    m.next = "ask tracker"
+                    machine.to("ask tracker")
 
             # No frame finds the connection any more, but those that did may still be inside.
             def removed():
                 m.d.sync += [until.eq(passed + self.entered), result.eq(Result.OK), erase.eq(1)]
-                m.next = "drain"
+                machine.to("drain")
 
             if self.transmit:
-                with m.State("remove"):
+                with machine.state("remove"):
                     m.d.comb += self.tracker.p.kind.eq(layouts.TrackerOperation.CLEAR)
                     send(self.tracker, "removed")
-                with m.State("removed"):
+                with machine.state("removed"):
                     m.d.comb += self.tracker_answers.ready.eq(1)
                     with m.If(self.tracker_answers.valid):
                         removed()
             else:
-                with m.State("remove"):
+                with machine.state("remove"):
                     send(self.table, "removed")
-                with m.State("removed"):
+                with machine.state("removed"):
                     m.d.comb += self.table_answers.ready.eq(1)
                     with m.If(self.table_answers.valid):
                         removed()
-            with m.State("drain"):
+            with machine.state("drain"):
                 with m.If(drained):
+                    if config.late:
+                        machine.to("free")
+                    else:
+                        m.d.comb += handles.free.eq(1)
+                        machine.to("erase key" if self.transmit else "erase")
+            if config.late:
+                with machine.state("free"):
                     m.d.comb += handles.free.eq(1)
-                    m.next = "erase key" if self.transmit else "erase"
+                    machine.to("erase key" if self.transmit else "erase")
 
-            with m.State("ask tracker"):
+            with machine.state("ask tracker"):
                 kind = self.tracker.p.kind
                 m.d.comb += kind.eq(layouts.TrackerOperation.QUERY)
                 with m.Switch(command.opcode):
@@ -293,39 +345,50 @@ class Control(wiring.Component):
                     with m.Case(Opcode.ACK):
                         m.d.comb += kind.eq(layouts.TrackerOperation.ACK)
                 send(self.tracker, "tracker answers")
-            with m.State("tracker answers"):
+            with machine.state("tracker answers"):
                 m.d.comb += self.tracker_answers.ready.eq(1)
                 with m.If(self.tracker_answers.valid):
                     m.d.sync += result.eq(self.tracker_answers.p.result)
-                    with m.If(command.opcode == Opcode.QUERY):
+                    with m.If(is_opcode(Opcode.QUERY)):
                         m.d.sync += answer.state.eq(self.tracker_answers.p.state)
-                    m.next = "respond"
+                    machine.to("respond")
 
-            with m.State("read"):
+            if config.late:  # until there is a counter
+                with machine.state("read"):
+                    machine.to("read counter")
+                with machine.state("read counter"):
+                    machine.to("read value")
+            with machine.state("read value" if config.late else "read"):
                 m.d.sync += answer.value.eq(counters.value)
                 policy = 0 if self.transmit else list(RxPolicy).index(config.rx_policy)
-                with m.Switch(command.address):
-                    for address, value in {
-                        READ_IDENTIFICATION: IDENTIFICATION,
-                        READ_VERSION: CONTRACT_VERSION,
-                        READ_WIDTH: config.width,
-                        READ_CONNECTIONS: config.connections,
-                        READ_CIPHERS: CIPHERS,
-                        READ_FREE: handles.free_count,
-                        READ_POLICY: policy,
-                    }.items():
-                        with m.Case(address):
+                values = {
+                    READ_IDENTIFICATION: IDENTIFICATION,
+                    READ_VERSION: CONTRACT_VERSION,
+                    READ_WIDTH: config.width,
+                    READ_CONNECTIONS: config.connections,
+                    READ_CIPHERS: CIPHERS,
+                    READ_FREE: handles.free_count,
+                    READ_POLICY: policy,
+                }
+                if config.late:
+                    for address, value in values.items():
+                        with m.If(known(command.address == address, f"asked_{address}")):
                             m.d.sync += answer.value.eq(value)
+                else:
+                    with m.Switch(command.address):
+                        for address, value in values.items():
+                            with m.Case(address):
+                                m.d.sync += answer.value.eq(value)
                 finish(Result.OK)
 
-            with m.State("seed"):
+            with machine.state("seed"):
                 finish(Result.BAD_COMMAND)
                 if not self.transmit:
                     with m.If(handles.free_count == config.connections):
                         m.d.sync += self.hash_key.eq(command.hash_key)
                         finish(Result.OK)
 
-            with m.State("respond"):
+            with machine.state("respond"):
                 with m.If(~end.ending):
                     m.d.comb += [
                         self.responses.valid.eq(1),
@@ -334,7 +397,8 @@ class Control(wiring.Component):
                     ]
                     with m.If(self.responses.ready):
                         m.d.comb += self.commands.ready.eq(1)
-                        m.next = "idle"
+                        machine.to("idle")
 
+        m.d.sync += staged
         end.states()
         return m

@@ -31,31 +31,31 @@ class Erase:
         """Statements where a connection is installed."""
         return [self._installed.eq(1), self._unswept.eq(0)]
 
-    def states(self, send, handles):
+    def states(self, machine, send, handles):
         """Tracker state, key, powers: all zero. `send(stream, next state)` offers an operation until it is taken."""
         m, control = self.m, self.control
-        with m.State("erase"):
+        with machine.state("erase"):
             m.d.comb += control.tracker.p.kind.eq(layouts.TrackerOperation.CLEAR)
             send(control.tracker, "erased")
-        with m.State("erased"):
+        with machine.state("erased"):
             m.d.comb += control.tracker_answers.ready.eq(1)
             with m.If(control.tracker_answers.valid):
-                m.next = "erase key"
-        with m.State("erase key"):
+                machine.to("erase key")
+        with machine.state("erase key"):
             send(control.keys, "erase powers")
-        with m.State("erase powers"):
+        with machine.state("erase powers"):
             send(control.powers, "powers erased")
-        with m.State("powers erased"):
+        with machine.state("powers erased"):
             with m.If(control.powers_done):
-                m.next = "respond"
+                machine.to("respond")
                 with m.If(control.sweeping):
                     m.d.sync += self.swept.eq(self.swept + 1)
                     with m.If(self.swept == self._connections - 1):
                         m.d.sync += [self._installed.eq(0), self._unswept.eq(0)]
-                    m.next = "idle"
+                    machine.to("idle")
 
-        with m.State("sweep"):
-            m.next = "clear handle"
-        with m.State("clear handle"):
+        with machine.state("sweep"):
+            machine.to("clear handle")
+        with machine.state("clear handle"):
             m.d.comb += handles.clear.eq(1)
-            m.next = "erase"
+            machine.to("erase")

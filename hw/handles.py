@@ -12,7 +12,8 @@ from model.contract import GENERATION_BITS, INDEX_BITS
 class Handles(wiring.Component):
     """Free list and generations (docs/contract.md, section 4).
 
-    Contract: `next` is the handle the next ADD gets, valid while `any_free`; `allocate` takes it. `live` says, two
+    Contract: `next` is the handle the next ADD gets, valid while `any_free`; `allocate` takes it; with `config.late` it
+    is there four cycles behind that. `live` says, two
     cycles after `query` was set, whether that handle stands for an installed connection. `free` gives the
     handle of the last query back and raises the generation. Allow three cycles between operations. After a reset all
     are free, but `entries` may hold what was allocated before: `clear` takes that from the index of the last query,
@@ -59,10 +60,19 @@ class Handles(wiring.Component):
         any_fresh = Signal()
         next_index = Signal(config.index_bits)
         query_index = self.query[: config.index_bits]
+
+        def known(target, value, init=0):
+            """`config.late`: from a register."""
+            if config.late:
+                register = Signal.like(target, name=f"{target.name}_known", init=init)
+                m.d.sync += register.eq(value)
+                value = register
+            m.d.comb += target.eq(value)
+
+        known(any_fresh, fresh != n, 1)
+        known(next_index, Mux(any_fresh, fresh, freed_read.data))
+        known(self.any_free, self.free_count != 0, 1)
         m.d.comb += [
-            any_fresh.eq(fresh != n),
-            next_index.eq(Mux(any_fresh, fresh, freed_read.data)),
-            self.any_free.eq(self.free_count != 0),
             freed_read.addr.eq(head),
             next_entry.addr.eq(next_index),
             query_entry.addr.eq(query_index),
@@ -73,13 +83,16 @@ class Handles(wiring.Component):
             write.data.generation.eq(next_entry.data.generation),
             write.data.allocated.eq(1),
         ]
+        in_range = (self.query[:INDEX_BITS] >> config.index_bits) == 0
+        if config.late:  # while the entry is read
+            index_in_range = Signal()
+            m.d.sync += index_in_range.eq(in_range)
+            in_range = index_in_range
         m.d.sync += self.live.eq(
-            query_entry.data.allocated
-            & (query_entry.data.generation == self.query[INDEX_BITS:])
-            & ((self.query[:INDEX_BITS] >> config.index_bits) == 0)
+            query_entry.data.allocated & (query_entry.data.generation == self.query[INDEX_BITS:]) & in_range
         )
         used = Signal(config.index_bits + 1)
-        m.d.comb += self.free_count.eq(n - used)
+        known(self.free_count, n - used, n)
         with m.If(self.allocate):
             m.d.comb += write.en.eq(1)
             m.d.sync += used.eq(used + 1)

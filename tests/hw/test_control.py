@@ -1,6 +1,7 @@
 """Control between rooms that take their time: in which order a connection is put together and taken apart."""
 
 import random
+from dataclasses import replace
 
 import pytest
 from amaranth.sim import Simulator
@@ -38,8 +39,8 @@ class Rooms:
     table_answers : list of Result    to give; none: OK
     """
 
-    def __init__(self, transmit: bool, seed: int):
-        self.dut = Control(CONFIG, transmit=transmit)
+    def __init__(self, transmit: bool, seed: int, *, late: bool = False):
+        self.dut = Control(replace(CONFIG, sbox="bram") if late else CONFIG, transmit=transmit)
         self.transmit = transmit
         self.rng = random.Random(seed)
         self.log: list[tuple[str, object]] = []
@@ -134,6 +135,8 @@ class Rooms:
         simulator.run()
 
 
+late_or_not = pytest.mark.parametrize("late", [False, True])
+
 BUILT = [
     ("key", KEY), ("table", "insert"), ("tracker", TrackerOperation.INIT), ("subkey", SUBKEY), ("powers", "done"),
     ("shown", 0),
@@ -143,8 +146,9 @@ ERASED = [("tracker", TrackerOperation.CLEAR), ("key", 0), ("subkey", 0), ("powe
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("transmit", [False, True])
-def test_delete_waits_for_the_frames_that_found_the_connection(transmit, seed):
-    rooms = Rooms(transmit, seed)
+@late_or_not
+def test_delete_waits_for_the_frames_that_found_the_connection(transmit, seed, late):
+    rooms = Rooms(transmit, seed, late=late)
     removed = ERASED[:1] if transmit else [("table", "remove")]
     when_gone: list[object] = []
 
@@ -171,8 +175,9 @@ def test_delete_waits_for_the_frames_that_found_the_connection(transmit, seed):
 
 
 @pytest.mark.parametrize("answer", [Result.EXISTS, Result.NO_SPACE])
-def test_add_that_finds_no_place_is_taken_back(answer):
-    rooms = Rooms(transmit=False, seed=4)
+@late_or_not
+def test_add_that_finds_no_place_is_taken_back(answer, late):
+    rooms = Rooms(transmit=False, seed=4, late=late)
 
     async def host(ctx):
         rooms.table_answers.append(answer)
@@ -186,8 +191,9 @@ def test_add_that_finds_no_place_is_taken_back(answer):
 
 @pytest.mark.parametrize("second", [Result.OK, Result.EXISTS])
 @pytest.mark.parametrize("seed", range(3))
-def test_an_add_is_begun_while_the_one_before_is_ended(seed, second):
-    rooms = Rooms(transmit=False, seed=seed)
+@late_or_not
+def test_an_add_is_begun_while_the_one_before_is_ended(seed, second, late):
+    rooms = Rooms(transmit=False, seed=seed, late=late)
 
     async def host(ctx):
         rooms.table_answers += [Result.OK, second, Result.OK]
