@@ -9,7 +9,16 @@ from amaranth.sim import Simulator
 from hw.config import Config
 from hw.control import Control
 from hw.layouts import TrackerOperation
-from model.contract import Opcode, Result
+from model.contract import (
+    IDENTIFICATION,
+    READ_COUNTERS,
+    READ_FREE,
+    READ_IDENTIFICATION,
+    READ_WIDTH,
+    Opcode,
+    Result,
+    Status,
+)
 
 CONFIG = Config(connections=8)
 KEY = int.from_bytes(bytes(range(1, 33)), "little")
@@ -208,3 +217,29 @@ def test_an_add_is_begun_while_the_one_before_is_ended(seed, second, late):
         assert [what for room, what in rooms.log if room == "shown"] == sorted(live)
 
     rooms.run(host)
+
+
+@late_or_not
+def test_read(late):
+    """What READ says behind an ADD and three frames: identity, places left, and counters."""
+    rooms = Rooms(transmit=False, seed=9, late=late)
+    values: list[int] = []
+
+    async def host(ctx):
+        await rooms.command(ctx, **ADD)
+        ctx.set(rooms.dut.status, Status.WAIT)
+        for _ in range(3):
+            await rooms.pulse(ctx, "left")
+        await wait(ctx, 3)
+        for address in (READ_IDENTIFICATION, READ_FREE, READ_WIDTH, *range(READ_COUNTERS, READ_COUNTERS + 13)):
+            ctx.set(rooms.dut.responses.ready, 1)
+            ctx.set(rooms.dut.commands.payload, {"opcode": Opcode.READ, "address": address})
+            ctx.set(rooms.dut.commands.valid, 1)
+            (answer,) = await until(ctx, rooms.dut.responses.valid, rooms.dut.responses.payload)
+            assert answer.result == Result.OK
+            values.append(answer.value)
+        assert (await rooms.command(ctx, opcode=99))[0] is Result.BAD_COMMAND
+
+    rooms.run(host)
+    counters = [3 * (code == Status.WAIT) for code in range(13)]
+    assert values == [IDENTIFICATION, CONFIG.connections - 1, CONFIG.width, *counters]
