@@ -33,10 +33,24 @@ def clipped(bound, width: int):
     return Mux(bound < 0, 0, Mux(bound > width, width, bound))[: width.bit_length()]
 
 
+def clipped_to_power(bound, width: int):
+    """`clipped` for a `width` that is a power of two, in fewer levels of logic."""
+    bits = (width - 1).bit_length()
+    return Mux(bound[-1], 0, Mux(bound[bits:-1].any(), width, bound[:bits]))
+
+
 def bytes_below(m, bound, width: int) -> Signal:
     """Mask of `width` bits, ones below `bound`, 0 to `width`."""
     mask = Signal(width)
     m.d.comb += mask.eq((Const(1, width + 1) << bound) - 1)
+    return mask
+
+
+def thermometer(bound):
+    """Mask of ones below `bound`, as wide as it may be, without a carry."""
+    mask = bound[0]
+    for bit in bound[1:]:
+        mask = Cat(mask | bit.replicate(len(mask)), bit, mask & bit.replicate(len(mask)))
     return mask
 
 

@@ -48,10 +48,11 @@ def aad_of(r):
     return number + bytes([r["content_type"], 3, 3]) + r["body_length"].to_bytes(2, "big")
 
 
+@pytest.mark.parametrize("sbox", ["rom", "bram"])
 @pytest.mark.parametrize("width", [16, 32, 64])
-def test_fragments_reach_keystream_and_ghash(width):
+def test_fragments_reach_keystream_and_ghash(width, sbox):
     rng = random.Random(width)
-    config = Config(width=width, connections=8)
+    config = Config(width=width, connections=8, sbox=sbox)
     frame = rng.randbytes(2000)
     base = rng.randrange(1 << config.pointer_bits)
     items, fragments = [], []
@@ -158,10 +159,11 @@ def test_fragments_reach_keystream_and_ghash(width):
         assert (v.completes, v.continues) == (item["completes"], item["continues"])
 
 
+@pytest.mark.parametrize("sbox", ["rom", "bram"])
 @pytest.mark.parametrize("enough", ["written", "ended"])
-def test_waits_for_the_bytes_of_the_fragment(enough):
+def test_waits_for_the_bytes_of_the_fragment(enough, sbox):
     """The beat with the fragment's last byte must be written, or the frame must have ended without it."""
-    config = Config(width=16, connections=8)
+    config = Config(width=16, connections=8, sbox=sbox)
     item = {"base": 0, "packet": 3, "body_length": 40, "ext_first": 16, "position": 60, "count": 40}
     dut = Align(config)
     counted = []

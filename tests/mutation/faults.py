@@ -112,8 +112,8 @@ FAULTS = [
         ),
         (
             "last-tag-byte-not-compared",
-            "item.tag.eq(rotate_right_bytes(gathered, work.body_length[:4]))",
-            "item.tag.eq(rotate_right_bytes(gathered, work.body_length[:4])[:120])",
+            "else gathered, work.body_length[:4]))",
+            "else gathered, work.body_length[:4])[:120])",
         ),
         ("tag-in-two-beats", "gathered.eq(here | Mux(first, 0, before))", "gathered.eq(here)"),
         (
