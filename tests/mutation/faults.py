@@ -345,9 +345,9 @@ FAULTS = [
     *_of(
         "hw/handles.py",
         "tests/hw/test_handles.py",
-        ("generation-not-compared", "            & (query_entry.data.generation == self.query[INDEX_BITS:])\n", ""),
+        ("generation-not-compared", " & (query_entry.data.generation == self.query[INDEX_BITS:])", ""),
         ("freed-handle-comes-again", "query_entry.data.generation + 1", "query_entry.data.generation"),
-        ("index-beyond-the-table", "            & ((self.query[:INDEX_BITS] >> config.index_bits) == 0)\n", ""),
+        ("index-beyond-the-table", "(self.query[:INDEX_BITS] >> config.index_bits) == 0", "Const(1)"),
     ),
     *_of(
         "hw/add_end.py",
