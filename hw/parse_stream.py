@@ -14,6 +14,7 @@ from model.contract import (
     EXTENSION_HEADERS,
     HEADER_WINDOW,
     MAX_EXTENSION_HEADERS,
+    MAX_FRAME,
     PROTOCOL_TCP,
     VLAN_ETHERTYPES,
 )
@@ -51,6 +52,7 @@ class StreamParse(Parse):
         early = self._addresses(m, y, s.ipv6)
         s = self._extensions(m, s, self._address_sum(m, early))
         s = self._tcp(m, *self._tcp_words(m, s))
+        s.good = s.good & (s.end_offset <= MAX_FRAME)
         s = register(m, 8, **vars(s), payload_length=super()._payload_length(s))
 
         # The addresses are known first, and wait in a queue of their own.
@@ -76,8 +78,10 @@ class StreamParse(Parse):
             output = getattr(self, name)
             owed = Signal(range(QUEUE_DEPTH + 1), name=f"{name}_owed")
             free = Signal(name=f"{name}_free", init=1)
+            left = Signal(name=f"{name}_left")
             m.d.sync += [
-                owed.eq(owed + begin - (output.valid & output.ready)),
+                left.eq(output.valid & output.ready),
+                owed.eq(owed + begin - left),
                 free.eq(owed < QUEUE_DEPTH - 1),
             ]
             yield free
@@ -155,7 +159,7 @@ class StreamParse(Parse):
             m, "l3",
             valid=from_x, first=x["first"], last=x["last"], index=x["index"], base=x["base"], packet=x["packet"],
             data=Mux(tags[1], both[64:][:bits], Mux(tags[0], both[32:][:bits], x["data"])),
-            size=Mux(known >= HEADER_WINDOW, HEADER_WINDOW, known)[:8],
+            size=known,
             l3_offset=(ETHERNET_SIZE + 4 * (tags[0] + tags[1]))[:7],
             ipv4=ethertype == ETHERTYPE_IPV4,
             ipv6=ethertype == ETHERTYPE_IPV6,
@@ -177,16 +181,18 @@ class StreamParse(Parse):
     def _ip_header(self, m, y):
         version, ihl, total_length = y.data[4:8], y.data[0:4], big_endian(y.data, 2, 2)
         fragment = big_endian(y.data, 6, 2)[:14]  # MF and offset
-        good4 = y.ipv4 & (version == 4) & (ihl >= 5) & (y.data[72:80] == PROTOCOL_TCP) & (fragment == 0)
+        good4 = y.ipv4 & (version == 4) & (ihl >= 5) & (y.data[72:80] == PROTOCOL_TCP)
         found = {
             "good": good4 | (y.ipv6 & (version == 6)),
+            "whole": y.ipv6 | (fragment == 0),
             "holds_tcp": y.ipv6 | (total_length >= Cat(Const(0, 2), ihl) + TCP_SIZE),
             "ipv6": y.ipv6,
             "next_header": Mux(y.ipv6, y.data[48:56], PROTOCOL_TCP),
             "place": Mux(y.ipv6, IPV6_SIZE // 4, ihl)[:11],
             "ip_size": Mux(y.ipv6, big_endian(y.data, 4, 2) + IPV6_SIZE, total_length),
         }
-        s = register(m, "ip", **self._passing(y))
+        passing = self._passing(y) | {"size": Mux(y.size >= HEADER_WINDOW, HEADER_WINDOW, y.size)[:8]}
+        s = register(m, "ip", **passing)
         with m.If(y.valid & y.first):
             for name, value in found.items():
                 setattr(s, name, kept := Signal(value.shape(), name=f"{name}_ip"))
@@ -224,7 +230,7 @@ class StreamParse(Parse):
 
         A place beyond the window only grows from there, so what is read behind it cannot make a packet good.
         """
-        s.good = s.good & s.holds_tcp
+        s.good = s.good & s.whole & s.holds_tcp
         names = ("good", "ipv6", "ip_size")
         for hop in range(MAX_EXTENSION_HEADERS):
             a = register(
@@ -262,17 +268,21 @@ class StreamParse(Parse):
         names = ("good", "ipv6", "ip_size", "sum0", "next_header", "place")
         s = register(
             m, "tcp", **self._passing(s, *names),
-            **{f"word{k}": s.place + k for k in READ_WORDS}, end=s.place + TCP_SIZE // 4 - 1,
+            **{f"word{k}": (s.place[:5] + k)[:6] for k in READ_WORDS}, end=(s.place[:5] + TCP_SIZE // 4 - 1)[:6],
+            near=s.place[5:] == 0,  # any other place is beyond the window
         )  # fmt: skip
         tcp = Signal(8 * TCP_SIZE)
         for k in READ_WORDS:
             word = getattr(s, f"word{k}")
             with m.If(word[self._lane_bits :] == s.index):
                 m.d.sync += tcp[32 * k : 32 * (k + 1)].eq(self._word(s.data, word))
-        passed = (s.end[self._lane_bits :] == s.index) | (s.index == LAST_WORD >> self._lane_bits)
+        passed = (s.near & (s.end[self._lane_bits :] == s.index)) | (s.index == LAST_WORD >> self._lane_bits)
         complete = self._once(m, s, passed, "tcp")
         carried = {name: getattr(s, name) for name in ("base", "packet", "l3_offset", "size", *names)}
         return register(m, "found", valid=complete, **carried), tcp
+
+    def _fits(self, s):
+        return True  # a stage later: in `elaborate`
 
     def _payload_length(self, s):
         return s.payload_length
