@@ -1,5 +1,7 @@
 """Parser for an ECP5: headers are taken from the beats as they pass, not from all of them side by side."""
 
+from types import SimpleNamespace
+
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 
@@ -220,10 +222,14 @@ class StreamParse(Parse):
         return early
 
     def _address_sum(self, m, early):
-        """Of their 16-bit words, four terms an adder: two cycles later."""
+        """Of their 16-bit words, two terms an adder, then three: three cycles later."""
         words = [big_endian(early.p.as_value(), k, 2) for k in range(0, 32, 2)]
-        parts = register(m, "part", **{f"sum{k}": sum(words[k + 1 : k + 4], words[k]) for k in range(0, 16, 4)})
-        return register(m, "address", valid=register(m, "part", push=early.valid).push, sum=sum(vars(parts).values()))
+        valid = early.valid
+        for stage, terms in (("pair", 2), ("part", 3), ("address", 3)):
+            valid = register(m, stage, push=valid).push
+            sums = [sum(words[k + 1 : k + terms], words[k]) for k in range(0, len(words), terms)]
+            words = list(vars(register(m, stage, **{f"sum{k}": value for k, value in enumerate(sums)})).values())
+        return SimpleNamespace(valid=valid, sum=words[0])
 
     def _extensions(self, m, s, addresses):
         """Two stages for each extension header; the sum of the addresses on the side.
@@ -240,6 +246,11 @@ class StreamParse(Parse):
                 here=self._word(s.data, s.place)[:16],
                 hit=s.place[self._lane_bits :] == s.index,
             )  # fmt: skip
+            if hop == 1:  # the beat that brought the last address is here now
+                kept = Signal.like(addresses.sum)
+                a.sum0 = Mux(addresses.valid, addresses.sum, kept)
+                m.d.sync += kept.eq(a.sum0)
+                names += ("sum0",)
             s = register(m, f"{hop}b", **self._passing(a, *names))
             s.next_header, s.place = Signal(8, name=f"next_header_{hop}b"), Signal(11, name=f"place_{hop}b")
             done = Signal(name=f"done_{hop}")
@@ -252,11 +263,6 @@ class StreamParse(Parse):
                     ]
                 with m.Elif(a.hit | a.first | ~done):
                     m.d.sync += [s.next_header.eq(a.next_header), s.place.eq(a.place)]
-            if hop == 0:  # the beat that brought the last address is here now
-                kept = Signal.like(addresses.sum)
-                s.sum0 = Mux(addresses.valid, addresses.sum, kept)
-                m.d.sync += kept.eq(s.sum0)
-                names += ("sum0",)
         return s
 
     def _word(self, value, place):
