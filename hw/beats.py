@@ -39,7 +39,7 @@ class Beats(wiring.Component):
     """Aligned beats of one fragment after another, each as soon as it may be read; one beat for the end of a frame.
 
     Contract: a beat a cycle, also from one fragment to the next if each has `interval` beats or more; `i.p` stays in
-    front until it is taken, in its third cycle at the earliest, and its first beat comes seven cycles later or more.
+    front until it is taken, in its fourth cycle at the earliest, and its first beat comes six cycles later or more.
 
     Members
     -------
@@ -52,7 +52,7 @@ class Beats(wiring.Component):
     fragment : Out(fragment_layout)   in the second cycle behind it
     """
 
-    interval = 4
+    interval = 5
 
     def __init__(self, config: Config, work: data.StructLayout):
         self._config = config
@@ -99,14 +99,15 @@ class Beats(wiring.Component):
             last_beat.eq((beyond - 1) >> config.rotate_bits),
         ]
         age, load, full, done = Signal(2), Signal(), Signal(), Signal()
-        take = Signal()
+        take, counts, counted = Signal(), Signal(), Signal()
         m.d.comb += [
-            take.eq(self.i.valid & (age[1] | w.end) & (~full | load)),
+            take.eq(self.i.valid & (counted | w.end) & (~full | load)),
             self.i.ready.eq(take),
         ]
         m.d.sync += age.eq(Mux(take, 0, Cat(self.i.valid, age[0])))
 
-        # Taken: numbers of its first beat, in three cycles. Padding in front of the first block fills a beat.
+        # Then numbers of its first beat, in three cycles, also while the end of a frame is in its way. Padding in front
+        # of the first block fills a beat.
         bound = signed(POSITION_BITS)
         fragment, remaining = Signal(self._fragment), Signal(layouts.EXPONENT_BITS)
         lane0, body_low = Signal(signed(layouts.EXPONENT_BITS + 1)), Signal(config.rotate_bits + 2)
@@ -114,13 +115,13 @@ class Beats(wiring.Component):
         last_beat1 = Signal(pointer_bits)
         blocks = Mux(reaches_tag, length_block, last_block) - first
         padding = ~blocks[:lane_bits] if lanes > 1 else 0
-        with m.If(take):
+        position, base, statics = Signal.like(w.position), Signal(pointer_bits), Signal(self._fragment)
+        with m.If(counts):
             m.d.sync += [
-                fragment.work.eq(w),
-                fragment.has_aad.eq(first == 0),
-                fragment.aad_lane.eq(padding),
-                fragment.has_length.eq(reaches_tag & before_tag),
-                fragment.exponent.eq(Mux(reaches_tag, 1, after - last_block)),
+                statics.has_aad.eq(first == 0),
+                statics.aad_lane.eq(padding),
+                statics.has_length.eq(reaches_tag & before_tag),
+                statics.exponent.eq(Mux(reaches_tag, 1, after - last_block)),
                 remaining.eq(blocks[: layouts.EXPONENT_BITS] >> lane_bits),
                 lane0.eq(first - padding if lanes > 1 else first),
                 body_low.eq(Cat(w.ext_first[:4], padding + header if lanes > 1 else header)),
@@ -128,7 +129,11 @@ class Beats(wiring.Component):
                 ends["tag_low"].eq(Mux(before_tag, tag_start, w.ext_first)),
                 ends["tag_high"].eq(ext_end),
                 last_beat1.eq(last_beat),
+                position.eq(w.position),
+                base.eq(w.base),
             ]
+        with m.If(take):
+            m.d.sync += fragment.work.eq(w)
         work = fragment.work
         start, base_last = Signal(bound), Signal(pointer_bits)
         bounds = {name: Signal(bound, name=f"{name}_first") for name in ends}
@@ -136,12 +141,12 @@ class Beats(wiring.Component):
         address, past = Signal(pointer_bits), Signal(signed(pointer_bits))
         needed, grows = Signal(pointer_bits), Signal()
         m.d.sync += [
-            start.eq(work.position - body_low),
-            base_last.eq(work.base + last_beat1),
+            start.eq(position - body_low),
+            base_last.eq(base + last_beat1),
             counter.eq(lane0 + 1),
             only.eq(remaining == 0),
             *(bounds[name].eq(Cat(at[:4], (at >> 4) - lane0)) for name, at in ends.items()),
-            address.eq(work.base + (start >> config.rotate_bits)),
+            address.eq(base + (start >> config.rotate_bits)),
             past.eq(last_beat1 - (start >> config.rotate_bits)),
             needed.eq(Mux(past > 0, address + 1, base_last)),
             grows.eq(past > 1),
@@ -158,6 +163,7 @@ class Beats(wiring.Component):
         written, written_before = Signal(pointer_bits), Signal(pointer_bits)
         ready_first, ended_here = Signal(), Signal()
         step, may_go, before = self.step, Signal(), Signal()
+        numbered = Signal()  # the numbers are there and not yet loaded
 
         def is_below(a, b):
             """A counter is behind another."""
@@ -185,17 +191,23 @@ class Beats(wiring.Component):
             ),
         ]
         stage = Signal(3)  # of three in which the first beat's numbers are made
+        of_fragment, held_next, counting = load & ~work.end, full & ~load, Signal()
+        m.d.comb += [
+            counts.eq(self.i.valid & ~w.end & age[1] & ~counted & ~counting),
+        ]
         m.d.sync += [
             full.eq(take | (full & ~load)),
-            stage.eq(Cat(take & ~w.end, stage[0], stage[1] | (take & w.end))),
-            done.eq((done & ~load) | stage[2]),
-            ready_first.eq(
-                (stage[2] & work.end) | (done & ~load & (work.end | ended_next | is_below(needed, written)))
-            ),
+            counted.eq((counted | counts) & ~take),
+            counting.eq(counts | (counting & ~of_fragment)),
+            stage.eq(Cat(counts, stage[:2])),
+            numbered.eq(stage[2] | (numbered & ~of_fragment)),
+            done.eq(held_next & (work.end | numbered | stage[2])),
+            ready_first.eq(held_next & (work.end | (numbered & (ended_next | is_below(needed, written))))),
         ]
         with m.If(load):
             m.d.sync += [
-                fragment_here.eq(fragment),
+                fragment_here.eq(statics),
+                fragment_here.work.eq(work),
                 first_here.eq(1),
                 last_here.eq(only | work.end),
                 rotate_here.eq(start),
