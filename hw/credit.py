@@ -8,12 +8,6 @@ from amaranth.lib.wiring import In, Out
 class Credit(wiring.Component):
     """Places left in a queue of `depth`, those taken by payloads still on their way counted as taken.
 
-    Parameters
-    ----------
-    depth : int
-    late : bool
-        Registers on the way in and out: `free` falls up to two places early.
-
     Members
     -------
     take : In(1)    a payload sets out for the queue; only while `free`
@@ -21,21 +15,15 @@ class Credit(wiring.Component):
     free : Out(1)
     """
 
-    def __init__(self, depth, *, late=False):
+    def __init__(self, depth):
         self._depth = depth
-        self._late = late
         super().__init__({"take": In(1), "give": In(1), "free": Out(1)})
 
     def elaborate(self, platform):
         m = Module()
         used = Signal(range(self._depth + 1))
-        if self._late:
-            take, give = Signal(), Signal()
-            m.d.sync += [take.eq(self.take), give.eq(self.give), self.free.eq(used < self._depth - 2)]
-        else:
-            take, give = self.take, self.give
-            m.d.comb += self.free.eq(used != self._depth)
-        m.d.sync += used.eq(used + take - give)
+        m.d.sync += used.eq(used + self.take - self.give)
+        m.d.comb += self.free.eq(used != self._depth)
         return m
 
 

@@ -9,7 +9,7 @@ from hw import layouts
 from hw.aes import AesPipeline
 from hw.aes_stored import StoredAes
 from hw.config import Config
-from hw.credit import Credit
+from hw.credit import Credit, FlagCredit
 from hw.key_expansion import KeyExpansion
 from hw.key_loader import KeyLoader, loader_item
 from hw.stream import Queue
@@ -117,9 +117,9 @@ class Keystream(wiring.Component):
 
     def _admit(self, m, depth, room):
         """Takes a request if there is a place in every queue it will reach, and `room`."""
-        late = self._config.late
-        m.submodules.credit = credit = Credit(depth, late=late)
-        m.submodules.j0_credit = j0_credit = Credit(depth, late=late)
+        kind = FlagCredit if self._config.late else Credit
+        m.submodules.credit = credit = kind(depth)
+        m.submodules.j0_credit = j0_credit = kind(depth)
         wants_j0, accept = Signal(), Signal()
         m.d.comb += [
             wants_j0.eq(self.i.p.j0_lanes.any() & ~self.i.p.end),
