@@ -7,12 +7,12 @@ from amaranth.lib.wiring import In, Out
 from hw.byteorder import keep_count
 from hw.config import Config
 from hw.layouts import beat, checksum_plan
-from hw.stream import Queue
+from hw.stream import Queue, Slice
 from hw.tx_layouts import tx_checksum
 from model.contract import MAX_FRAME, Checksum
 
 DELAY_DEPTH = 32
-"""Beats waiting for their plan; the parser has a plan ready after at most 128 / W + 9 beats (`config.late`: 19)."""
+"""Beats waiting for their plan; the parser has a plan ready after at most 128 / W + 9 beats (`config.late`: 21)."""
 RESULT_DEPTH = 32
 FIELD_PLACE = 16
 """Of the checksum in the TCP header."""
@@ -26,6 +26,7 @@ class PairQueue(wiring.Component):
     i : In(stream.Signature(beat(config)))
     low, high : Out(beat(config))   the two oldest beats
     level : Out                     how many there are (of `low` and `high`: those it covers)
+    some : Out(1)                   `config.late`: there are any
     take : In(2)                    so many are taken in this cycle, at most `level`
     """
 
@@ -36,6 +37,7 @@ class PairQueue(wiring.Component):
             "low": Out(beat(config)),
             "high": Out(beat(config)),
             "level": Out(range(DELAY_DEPTH + 1)),
+            **({"some": Out(1)} if config.late else {}),
             "take": In(2),
         })  # fmt: skip
 
@@ -44,11 +46,14 @@ class PairQueue(wiring.Component):
         write = Signal(range(2 * DELAY_DEPTH))
         read = Signal(range(2 * DELAY_DEPTH))
         push = Signal()
-        m.d.comb += [
-            self.level.eq((write - read)[: len(read)]),
-            self.i.ready.eq(self.level != DELAY_DEPTH),
-            push.eq(self.i.valid & self.i.ready),
-        ]
+        m.d.comb += self.level.eq((write - read)[: len(read)])
+        if self._config.late:  # from a register: the last place stays empty
+            room = Signal(init=1)
+            m.d.sync += room.eq(self.level < DELAY_DEPTH - 1)
+            m.d.comb += [self.i.ready.eq(room), self.some.eq(write != read)]
+        else:
+            m.d.comb += self.i.ready.eq(self.level != DELAY_DEPTH)
+        m.d.comb += push.eq(self.i.valid & self.i.ready)
         m.d.sync += [write.eq(write + push), read.eq(read + self.take)]
         bank_data = []
         # The beat behind one in the odd bank is in the even bank one row further.
@@ -129,9 +134,10 @@ class ChecksumUnit(wiring.Component):
     """One `contract.Checksum` a frame; on transmit one `tx_checksum`.
 
     Contract: takes a beat a cycle, and works off up to two a cycle once it has the plan, so that it catches up on
-    the time the plan took. The result is at `o` `delay` cycles after the beat with the last byte of the IP
-    packet, or the frame's last, was taken, if the unit is not behind; for a frame that is not parsed (NONE) when its
-    plan is there. `i.ready` falls when 32 beats wait, for a plan or because 32 results are not taken.
+    the time the plan took (`config.late`: one, and its result comes as much later). The result is at `o` `delay` cycles
+    after the beat with the last byte of the IP packet, or the frame's last, was taken, if the unit is not behind; for a
+    frame that is not parsed (NONE) when its plan is there. `i.ready` falls when 32 beats wait for a plan, or because 32
+    results are not taken (`config.late`: 31).
 
     The ones' complement sum over header and segment including the checksum field must be 0xFFFF. On transmit the
     field counts as zero and nobody looks at the IPv4 header; `sum` is a big-endian integer, 1 to 0xFFFF, and means
@@ -149,7 +155,7 @@ class ChecksumUnit(wiring.Component):
         self._config = config
         self._transmit = transmit
         self._bytes = 2 * config.width  # of a step
-        self.delay = 6 + SumTree.depth(config.width) + transmit
+        self.delay = 6 + SumTree.depth(config.width) + transmit + config.late
         super().__init__({
             "i": In(stream.Signature(beat(config))),
             "plan": In(stream.Signature(checksum_plan(config))),
@@ -167,37 +173,47 @@ class ChecksumUnit(wiring.Component):
         wiring.connect(m, wiring.flipped(self.i), beats.i)
         wiring.connect(m, results.o, wiring.flipped(self.o))
 
+        late, plan, some = self._config.late, self.plan, beats.level != 0
+        if late:
+            m.submodules.plans = plans = Slice(checksum_plan(self._config))
+            wiring.connect(m, wiring.flipped(self.plan), plans.i)
+            plan, some = plans.o, beats.some
+
         # A frame begins only when there is room for its result: the pipeline behind never waits.
         owed = Signal(range(RESULT_DEPTH + 1))
+        room, given = owed != RESULT_DEPTH, self.o.valid & self.o.ready
+        if late:  # from registers: a place less
+            room, given = Signal(name="room", init=1), Signal(name="given")
+            m.d.sync += [room.eq(owed < RESULT_DEPTH - 1), given.eq(self.o.valid & self.o.ready)]
         first = Signal(init=1)
         go = Signal()
         two = Signal()
         begin = Signal()
         m.d.comb += [
-            go.eq((beats.level != 0) & (~first | (self.plan.valid & (owed != RESULT_DEPTH)))),
-            two.eq((beats.level > 1) & ~beats.low.last),
+            go.eq(some & (~first | (plan.valid & room))),
+            two.eq(0 if late else (beats.level > 1) & ~beats.low.last),
             beats.take.eq(Mux(go, Mux(two, 2, 1), 0)),
             begin.eq(go & first),
-            self.plan.ready.eq((beats.level != 0) & first & (owed != RESULT_DEPTH)),
+            plan.ready.eq(some & first & room),
         ]
-        m.d.sync += owed.eq(owed + begin - (self.o.valid & self.o.ready))
+        m.d.sync += owed.eq(owed + begin - given)
         last = Signal()
         m.d.comb += last.eq(beats.low.last | (two & beats.high.last))
         with m.If(go):
             m.d.sync += first.eq(last)
 
-        step = self._steps(m, beats, go, two, first, last)
+        step = self._steps(m, beats, plan.p, go, two, first, last)
         self._sums(m, step, results.i)
         return m
 
-    def _steps(self, m, beats, go, two, first, last):
+    def _steps(self, m, beats, plan, go, two, first, last):
         """Stage 1: a step is one or two beats of a frame, with the plan's offsets relative to its first byte."""
         width = self._config.width
         data = Signal(8 * self._bytes, name="data_1")
         m.d.sync += data.eq(Cat(beats.low.data, Mux(two, beats.high.data, 0)))
         flags = {
             "first": go & first,
-            "none": go & first & ~self.plan.p.parsed,
+            "none": go & first & ~plan.parsed,
             "last": go & last,
             "two": two,
             "go": go,
@@ -207,13 +223,12 @@ class ChecksumUnit(wiring.Component):
             step[name] = Signal(name=f"{name}_1")
             m.d.sync += step[name].eq(value)
         step["keep"] = Signal(width, name="keep_1")
-        step["pseudo"] = Signal.like(self.plan.p.pseudo, name="pseudo_1")
+        step["pseudo"] = Signal.like(plan.pseudo, name="pseudo_1")
         m.d.sync += [
             step["keep"].eq(Mux(beats.low.last, beats.low.keep, beats.high.keep)),
-            step["pseudo"].eq(self.plan.p.pseudo),
+            step["pseudo"].eq(plan.pseudo),
         ]
         # Offsets as they will be at the next step; behind zero they stay there. Without a plan: nothing to sum.
-        plan = self.plan.p
         starts = {
             "l3": Mux(plan.ipv6, plan.l4_offset, plan.l3_offset),  # IPv6: no header to sum
             "l4": plan.l4_offset,
@@ -247,6 +262,11 @@ class ChecksumUnit(wiring.Component):
         Words are summed as they lie, byte 0 lowest: ones' complement sums do not care (RFC 1071, section 2).
         """
         width, size = self._config.width, self._bytes
+        present = Signal(range(size + 1))  # bytes of the frame up to the end of this step, if it is the last one
+        count = keep_count(step["keep"]) + Mux(step["two"], width, 0)
+        if self._config.late:
+            m.d.sync += present.eq(count)
+            step = _registers(m, "late", step)
         behind_l4 = _bytes_from(step["l4"], size)
         in_segment = behind_l4 & ~_bytes_from(step["end"], size)
         if self._transmit:
@@ -255,8 +275,8 @@ class ChecksumUnit(wiring.Component):
         m.d.sync += segment_tree.words.eq(_masked(m, "in_segment", step["data"], in_segment))
 
         # What goes with a step to the end of the adder trees.
-        present = Signal(range(size + 1))  # bytes of the frame up to the end of this step, if it is the last one
-        m.d.comb += present.eq(keep_count(step["keep"]) + Mux(step["two"], width, 0))
+        if not self._config.late:
+            m.d.comb += present.eq(count)
         reached = ~step["beyond"] & (step["end"] <= Mux(step["two"], size, width))
         swapped_pseudo = Cat(step["pseudo"][8:16], step["pseudo"][:8] + step["pseudo"][16:])
         passing = {

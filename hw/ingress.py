@@ -67,8 +67,12 @@ class Ingress(wiring.Component):
             transfer.eq(self.i.valid & self.i.ready),
             leave.eq(self.o.valid & self.o.ready & self.o.p.last),
         ]
+        left = leave
+        if self._config.late:
+            left = Signal(name="left")
+            m.d.sync += left.eq(leave)
         # The buffer's taking counts: a beat that the other branches lack yet can already be at `o`.
-        m.d.sync += inside.eq(inside + (buffer.i.valid & buffer.i.ready & first) - leave)
+        m.d.sync += inside.eq(inside + (buffer.i.valid & buffer.i.ready & first) - left)
         with m.If(transfer):
             m.d.sync += first.eq(self.i.p.last)
 
