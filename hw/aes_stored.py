@@ -10,43 +10,52 @@ from hw.aes_round import ROUNDS, SHORTCUT, BlockSbox, RoundData, delayed
 from hw.config import Config
 
 
-class RoundKey(wiring.Component):
-    """The key of one round: of every connection in block RAM, of the blocks at hand in a register.
+class RoundKeys(wiring.Component):
+    """The keys of two rounds: of every connection in block RAM, of the blocks at hand in registers.
 
-    Contract: `select` has the words of a key one after the other, lowest first; with `swap`, two cycles behind the last
-    or later, they are at `o` from the next cycle on. The next key's first word may come with `swap`.
+    Contract: `select` has the words of a connection's keys one after the other, lowest first. With `swap`, two cycles
+    behind the last word of the even row or later, that row is at `o[0]` from the next cycle on, and the odd one at
+    `o[1]` from `apart` cycles later on. The next keys' first word may come with `swap`.
+
+    Parameters
+    ----------
+    config : Config
+    apart : int
+        Cycles between the two rounds, 2 or more.
 
     Members
     -------
-    write : In(layouts.round_key_write)    `row` is not looked at
+    write : In(layouts.round_key_write)    of `row`, bit 0 counts
     select : In(layouts.round_key_select)
-    o : Out(128)    byte 0 in bits 7:0
+    o : Out(128) array of 2                byte 0 in bits 7:0
     """
 
-    def __init__(self, config: Config):
-        self._depth = 4 * config.connections
+    def __init__(self, config: Config, apart: int):
+        self._apart = apart
+        self._depth = 8 * config.connections
         super().__init__({
             "write": In(layouts.round_key_write(config)),
             "select": In(layouts.round_key_select(config)),
-            "o": Out(128),
+            "o": Out(128).array(2),
         })  # fmt: skip
 
     def elaborate(self, platform):
         m = Module()
         m.submodules.memory = memory = Memory(shape=32, depth=self._depth, init=[], attrs={"ram_style": "block"})
         write, read = memory.write_port(), memory.read_port()
-        loaded, waiting = Signal(), Signal(128, reset_less=True)
         m.d.comb += [
             write.en.eq(self.write.en),
-            write.addr.eq(Cat(self.write.word, self.write.index)),
+            write.addr.eq(Cat(self.write.word, self.write.row[0], self.write.index)),
             write.data.eq(self.write.data),
-            read.addr.eq(Cat(self.select.word, self.select.index)),
+            read.addr.eq(Cat(self.select.word, self.select.row, self.select.index)),
         ]
-        m.d.sync += loaded.eq(self.select.load)
-        with m.If(loaded):
-            m.d.sync += waiting.eq(Cat(waiting[32:], read.data))
-        with m.If(self.select.swap):
-            m.d.sync += self.o.eq(waiting)
+        for row, swap in enumerate((self.select.swap, delayed(m, self.select.swap, self._apart, "swap"))):
+            loaded, waiting = Signal(name=f"loaded{row}"), Signal(128, name=f"waiting{row}", reset_less=True)
+            m.d.sync += loaded.eq(self.select.load & (self.select.row == row))
+            with m.If(loaded):
+                m.d.sync += waiting.eq(Cat(waiting[32:], read.data))
+            with m.If(swap):
+                m.d.sync += self.o[row].eq(waiting)
         return m
 
 
@@ -77,7 +86,7 @@ class SplitRound(RoundData):
 
 
 class StoredAes(wiring.Component):
-    """Encrypts `lanes` blocks a cycle. The key may change, six cycles after it did so before.
+    """Encrypts `lanes` blocks a cycle. The key may change, nine cycles after it did so before.
 
     Contract: one beat a cycle, `delay` cycles later, always; nothing holds it up. A beat has the key whose `swap` came
     last, at the latest in the cycle before. Keys stand still in registers beside the rounds, and change in a wave that
@@ -94,7 +103,7 @@ class StoredAes(wiring.Component):
     blocks : In(128) array of `lanes`    byte 0 in bits 7:0
     aes256 : In(1)
     i_tag : In(tag)
-    select : In(layouts.round_key_select)    see RoundKey
+    select : In(layouts.round_key_select)    see RoundKeys
     write : In(layouts.round_key_write)
     o : Out(128) array of `lanes`
     o_tag : Out(tag)
@@ -128,16 +137,16 @@ class StoredAes(wiring.Component):
             return [[value[row_bits * (4 * g + r) :][:row_bits] for r in range(4)] for g in range(groups)]
 
         keys, select, write, coming = [], self.select, self.write, self.write
-        for row in range(ROUNDS + 1):
-            m.submodules[f"key{row}"] = unit = RoundKey(config)
+        for row in range(0, ROUNDS + 1, 2):
+            m.submodules[f"key{row}"] = unit = RoundKeys(config, SplitRound.delay + (row == 0))
             if row % 4 == 0:  # one register for four: the rows are all over the chip
                 coming, write = write, self._registered(m, write, f"write{row}")
-            here = self._registered(m, coming.en & (coming.row == row), f"here{row}")
+            here = self._registered(m, coming.en & (coming.row[1:] == row // 2), f"here{row}")
             if row:
-                for cycle in range(3 if row == 1 else 2):
+                for cycle in range(2 * SplitRound.delay + (row == 2)):  # the first round comes a cycle behind `white`
                     select = self._registered(m, select, f"select{row}_{cycle}")
             m.d.comb += [unit.write.eq(write), unit.write.en.eq(here), unit.select.eq(select)]
-            keys.append(unit.o)
+            keys += unit.o
 
         white = Signal(128 * lanes, reset_less=True)
         m.d.sync += white.eq(Cat(

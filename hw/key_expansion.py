@@ -5,8 +5,9 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hw import layouts
-from hw.aes_round import ROUNDS, SHORTCUT, BlockSbox, left
+from hw.aes_round import ROUNDS, SHORTCUT, left
 from hw.config import Config
+from hw.sbox import substitute
 
 READ_AHEAD = 8
 """The row from which on a reader who takes a row every two cycles may begin: a row is written in four."""
@@ -48,14 +49,12 @@ class KeyExpansion(wiring.Component):
         words = [Signal(32, name=f"word{k}", reset_less=True) for k in range(8)]
         carry = Signal(32, reset_less=True)  # what is added to words[0]: the word before, every fourth one transformed
         turn = Signal(32, reset_less=True)  # the word that is transformed
-        substituted, found = Signal(32), Signal(32, reset_less=True)
+        found = Signal(32, reset_less=True)
         aes256, erase, odd, rcon = Signal(), Signal(), Signal(), Signal(8)
         index = Signal.like(self.index)
         phase, row, emits = Signal(2), Signal(range(ROUNDS + 1)), Signal()
 
-        sbox = BlockSbox(m)
-        for k in range(4):
-            sbox.read(turn[8 * k : 8 * k + 8], substituted[8 * k : 8 * k + 8])
+        substituted = substitute(m, turn, "substituted", late=True)
         rotated = Cat(found[8:], found[:8])
         made = Signal(32)
         m.d.comb += made.eq(words[0] ^ carry)

@@ -1,6 +1,6 @@
 """Requests of the keystream room wait here until their connection's round keys are on their way."""
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -9,7 +9,7 @@ from hw.config import Config
 from hw.stream import Queue
 
 DEPTH = 12
-"""Requests that wait: a key is fetched in six cycles, while those in front of it leave."""
+"""Requests that wait: a key is fetched in seven cycles, while those in front of it leave."""
 
 
 def loader_item(config: Config):
@@ -20,8 +20,8 @@ def loader_item(config: Config):
 class KeyLoader(wiring.Component):
     """Fetches the keys of requests ahead of them.
 
-    Contract: in order, one a cycle as long as they have the same key. Another key takes six cycles, less as many as
-    requests wait in front of its first one, and six since the one before. `select.swap` comes a cycle behind `o`.
+    Contract: in order, one a cycle as long as they have the same key. Another key takes seven cycles, less as many as
+    requests wait in front of its first one, and nine since the one before. `select.swap` comes a cycle behind `o`.
 
     Members
     -------
@@ -74,12 +74,16 @@ class KeyLoader(wiring.Component):
             jobs.o.ready.eq(~loading & ~held),
             self.select.load.eq(loading),
         ]
+        step = Signal(3)
+        m.d.comb += Cat(self.select.word, self.select.row).eq(step)
         with m.If(jobs.o.valid & jobs.o.ready):
-            m.d.sync += [loading.eq(1), self.select.word.eq(0), self.select.index.eq(jobs.o.p)]
+            m.d.sync += [loading.eq(1), step.eq(0), self.select.index.eq(jobs.o.p)]
         with m.If(loading):
-            m.d.sync += self.select.word.eq(self.select.word + 1)
-            with m.If(self.select.word == 3):
-                m.d.sync += [loading.eq(0), held.eq(1)]
+            m.d.sync += step.eq(step + 1)
+            with m.If(step == 4):  # the words that are still to come are not wanted before
+                m.d.sync += held.eq(1)
+            with m.If(step == 7):
+                m.d.sync += loading.eq(0)
         with m.If(leaves & queue.o.p.change):
             m.d.sync += held.eq(0)
 

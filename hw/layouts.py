@@ -309,6 +309,7 @@ def round_key_select(config: Config):
     """Which connection's round key is used (hw/aes_stored.py)."""
     return data.StructLayout({
         "load": 1,  # read a word
+        "row": 1,  # of an even row, or of the one behind it
         "word": 2,
         "index": config.index_bits,
         "swap": 1,  # use what was read

@@ -90,8 +90,11 @@ def _isomorphism() -> tuple[list[list[int]], list[list[int]]]:
 _INTO, _BACK = _isomorphism()
 
 
-def substitute(m: Module, word: Value, name: str) -> Signal:
-    """SubBytes of every byte of a word, as gates; those of all bytes in one statement, which simulates faster."""
+def substitute(m: Module, word: Value, name: str, *, late: bool = False) -> Signal:
+    """SubBytes of every byte of a word, as gates; those of all bytes in one statement, which simulates faster.
+
+    With `late` there is a register half way.
+    """
     count = len(word) // 8
 
     def keep(bits: Bits, what: str) -> list[Any]:
@@ -107,6 +110,10 @@ def substitute(m: Module, word: Value, name: str) -> Signal:
     norm4 = keep(_sum(_product(norm[:2], _sum(norm[:2], norm[2:])), _scaled(_square(norm[2:]), [0, 1])), "norm4_")
     inverse4 = keep(_square(norm4), "inverse4_")
     inverse = keep(_product(_sum(norm[:2], norm[2:]), inverse4) + _product(norm[2:], inverse4), "inverse")
+    if late:
+        registers = [Signal(count, name=f"{name}_half{k}", reset_less=True) for k in range(12)]
+        m.d.sync += [register.eq(bit) for register, bit in zip(registers, inverse + both + high, strict=True)]
+        inverse, both, high = registers[:4], registers[4:8], registers[8:]
     result = keep(_product(both, inverse) + _product(high, inverse), "result")
     out = keep(_linear(_BACK, result), "out")
     substituted = Signal(8 * count, name=name)

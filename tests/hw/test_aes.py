@@ -107,16 +107,17 @@ def test_fips_197(sbox):
     assert [AesPipeline.model(key, plain) for key, plain, _ in examples] == [cipher for *_, cipher in examples]
 
 
-def test_sbox_of_gates():
+@pytest.mark.parametrize("late", [False, True])
+def test_sbox_of_gates(late):
     m = Module()
     word, o = Signal(16), Signal(16)
-    m.d.sync += o.eq(substitute(m, word, "substituted"))
+    m.d.sync += o.eq(substitute(m, word, "substituted", late=late))
     results = []
 
     async def bench(ctx):
         for value in range(256):
             ctx.set(word, value | (value ^ 0xFF) << 8)
-            await ctx.tick()
+            await ctx.tick().repeat(1 + late)
             results.append(ctx.get(o))
 
     sim = Simulator(m)
