@@ -44,12 +44,28 @@ FAULTS = [
     *_of(
         "hw/keystream.py",
         "tests/hw/test_keystream.py",
-        ("nonce-a-byte-off", "iv[32:] ^ fetched.nonce", "iv[32:] ^ fetched.nonce[8:]"),
+        ("nonce-a-byte-off", "iv[32:] ^ nonce", "iv[32:] ^ nonce[8:]"),
         ("counter-of-one-byte", "Const(0, 16), counter[8:], counter[:8]", "Const(0, 24), counter[:8]"),
-        ("subkey-of-a-counter-block", "Mux(fetched_derive, 0, block)", "Mux(fetched_derive, iv, block)"),
-        ("keystream-outside-the-body", "Mux(done.mask[k], aes.o", "Mux(used, aes.o"),
+        ("subkey-of-a-counter-block", "Mux(fetched_derive, 0, block)", "Mux(fetched_derive, counter, block)"),
+        ("keystream-outside-the-body", "Mux(done.mask[k], aes.o", "Mux(done.valid, aes.o"),
         ("j0-queue-overrun", " & (j0_credit.free | ~wants_j0)", ""),
-        ("erase-leaves-the-key", "write.en.eq(accept_key)", "write.en.eq(accept_key & operation.derive)"),
+        (
+            "erase-leaves-the-key",
+            "write.data.key.eq(operation.key)",
+            "write.data.key.eq(operation.key | read.data.key)",
+        ),
+    ),
+    *_of(
+        "hw/key_expansion.py",
+        "tests/hw/test_key_expansion.py",
+        ("erase-leaves-round-keys", "Mux(erase, 0, words[0])", "words[0]"),
+        ("expansion-keeps-odd", "odd.eq(~odd)", "odd.eq(1)"),
+    ),
+    *_of(
+        "hw/key_loader.py",
+        "tests/hw/test_keystream.py",
+        ("key-of-the-connection-before", "(coming.index != last)", "(coming.index[1:] != last[1:])"),
+        ("key-used-before-it-is-there", "(~queue.o.p.change | held)", "(~queue.o.p.change | loading | held)"),
     ),
     *_of(
         "hw/subkey.py",
