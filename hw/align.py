@@ -1,20 +1,19 @@
 """From the frame's grid to the record's: aligned beats for keystream and GHASH."""
 
-from dataclasses import dataclass
 from functools import reduce
 from operator import or_
-from typing import Any
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
-from amaranth.lib import data, stream, wiring
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw import layouts, tx_layouts
+from hw.align_read import late_read, read
 from hw.beats import Beats, fragment_layout
-from hw.buffer import PairPort, readable
+from hw.buffer import PairPort
 from hw.config import Config
-from hw.plan import POSITION_BITS, Plan, plan_layout
-from hw.rotate import byte_mask, bytes_below, clipped, rotate_right_bytes, shift_right_bytes, thermometer
+from hw.plan import Plan, plan_layout
+from hw.rotate import byte_mask, rotate_right_bytes, shift_right_bytes
 from hw.stream import FlagQueue, Queue
 from model.contract import TAG_SIZE, TLS_VERSION_BYTES
 
@@ -28,24 +27,6 @@ STAGES = 3
 """Beats between the decision to read and the queues."""
 LATE_STAGES = 7
 """The same with `config.late`, and those decided on in the two cycles after the queues were looked at."""
-BOUNDS = ("body_low", "body_high", "tag_low", "tag_high")
-
-
-@dataclass(frozen=True)
-class _One:
-    """A beat whose bytes have come from the buffer."""
-
-    valid: Any
-    plan: Any
-    last: Any
-    first: Any
-    rotate: Any
-    beat: Any
-    counter: Any
-    left: Any
-    body: Any
-    tag: Any
-    bytes: Any
 
 
 def big_endian(value):
@@ -80,11 +61,11 @@ class Align(wiring.Component):
     def __init__(self, config: Config, *, transmit: bool = False):
         self.config = config
         self.transmit = transmit
-        self._work = tx_layouts.tx_work(config) if transmit else layouts.work(config)
+        self.work = tx_layouts.tx_work(config) if transmit else layouts.work(config)
         self._hashed = tx_layouts.plain_beat(config) if transmit else layouts.hash_beat(config)
         self._items = tx_layouts.seal_item(config) if transmit else layouts.verdict_item(config)
         super().__init__({
-            "i": In(stream.Signature(self._work)),
+            "i": In(stream.Signature(self.work)),
             "keystream": Out(stream.Signature(layouts.keystream_request(config))),
             "hashed": Out(stream.Signature(self._hashed)),
             "items": Out(stream.Signature(self._items)),
@@ -101,9 +82,9 @@ class Align(wiring.Component):
         items_depth = ITEMS_DEPTH * lanes
         kind = FlagQueue if config.late else Queue
         if config.late:
-            m.submodules.beats = front = Beats(config, self._work)
+            m.submodules.beats = front = Beats(config, self.work)
         else:
-            m.submodules.plan = front = Plan(config, self._work)
+            m.submodules.plan = front = Plan(config, self.work)
         m.submodules.keystream_queue = keystream = kind(layouts.keystream_request(config), depth=QUEUE_DEPTH)
         m.submodules.hashed_queue = hashed = kind(self._hashed, depth=hashed_depth)
         m.submodules.items_queue = items = kind(self._items, depth=items_depth)
@@ -118,11 +99,11 @@ class Align(wiring.Component):
             & (hashed.level < hashed_depth - inside)
             & (items.level < items_depth - inside)
         )
-        one = (self._late_front if config.late else self._front)(m, front, room)
+        one = (late_read if config.late else read)(m, self, front, room)
 
         # stage 2: the bytes in the record's grid, and which of them are body and tag
         valid2 = Signal()
-        plan2 = Signal((fragment_layout if config.late else plan_layout)(config, self._work))
+        plan2 = Signal((fragment_layout if config.late else plan_layout)(config, self.work))
         last2, first2 = Signal(), Signal()
         data2 = Signal(8 * width)
         body2 = Signal(width)
@@ -190,7 +171,7 @@ class Align(wiring.Component):
         tag_bytes = Signal(8 * width)
         item_valid, item_work, item_has_aad = valid2 & last2, work, plan2.has_aad
         if config.late:
-            item_valid, item_work, item_has_aad = Signal(), Signal(self._work), Signal()
+            item_valid, item_work, item_has_aad = Signal(), Signal(self.work), Signal()
             m.d.sync += [item_valid.eq(valid2 & last2), item_work.eq(work), item_has_aad.eq(plan2.has_aad)]
         m.d.comb += [
             tag_bytes.eq(data2 & byte_mask(tag2)),
@@ -220,129 +201,6 @@ class Align(wiring.Component):
         else:
             self._verdict(m, items.i.p, item_work, valid2, first2, tag_bytes)
         return m
-
-    def _front(self, m, plan, has_room):
-        """Stages 0 and 1: a beat is chosen, and the buffer answers."""
-        config = self.config
-        width = config.width
-
-        # stage 0: which beat is next
-        p = plan.o.p
-        number = Signal(layouts.EXPONENT_BITS)  # beat of the fragment
-        offset = Signal(signed(POSITION_BITS))  # of its byte 0 from that of the fragment's first beat
-        start = Signal(signed(POSITION_BITS))
-        beat = Signal(config.pointer_bits)  # frame beat of its byte 0
-        past = Signal(config.pointer_bits)
-        remaining = Signal(layouts.EXPONENT_BITS)
-        step = Signal()  # the chosen beat is read
-        advance = Signal()  # the next one is chosen
-        bound = signed(POSITION_BITS)
-        choice = data.StructLayout({
-            "plan": plan_layout(config, self._work),
-            "last": 1,
-            "first": 1,
-            "needed": config.pointer_bits,
-            "address": config.pointer_bits,
-            "rotate": config.rotate_bits,
-            "beat": config.pointer_bits,
-            "counter": 16,
-            "left": range(layouts.GHASH_STRIDE + 1),
-            "body_low": bound, "body_high": bound, "tag_low": bound, "tag_high": bound,
-        })  # fmt: skip
-        next_choice, chosen, chosen_valid = Signal(choice), Signal(choice), Signal()
-        n = next_choice
-        m.d.comb += [
-            start.eq(p.start + offset),
-            beat.eq(start >> config.rotate_bits),
-            past.eq(p.last_beat - beat),
-            remaining.eq(p.beats - 1 - number),
-            n.plan.eq(p),
-            n.last.eq(p.work.end | (number == p.beats - 1)),
-            n.first.eq(number == 0),
-            n.needed.eq(Mux((past == 0) | past[-1], p.work.base + p.last_beat, p.work.base + beat + 1)),
-            n.address.eq(p.work.base + beat),
-            n.rotate.eq(start),
-            n.beat.eq(beat),
-            n.counter.eq(p.counter + (offset >> 4)),
-            n.left.eq(Mux(remaining > layouts.GHASH_STRIDE, layouts.GHASH_STRIDE, remaining)),
-            *(getattr(n, name).eq(getattr(p, name) - offset) for name in BOUNDS),
-            plan.o.ready.eq(advance & n.last),
-        ]
-        with m.If(advance):
-            m.d.sync += [
-                number.eq(Mux(n.last, 0, number + 1)),
-                offset.eq(Mux(n.last, 0, offset + width)),
-            ]
-        m.d.comb += [advance.eq(step), chosen.eq(next_choice), chosen_valid.eq(plan.o.valid)]
-
-        # then: is it in the buffer, and is there room behind?
-        available = Signal()
-        room = Signal()
-        chosen_work = chosen.plan.work
-        m.d.comb += room.eq(has_room)
-        m.d.comb += [
-            available.eq(readable(self.written, self.ended, chosen.needed, chosen_work.packet)),
-            step.eq(chosen_valid & room & (chosen_work.end | available)),
-            self.buffer.address.eq(chosen.address),
-        ]
-
-        # stage 1: the buffer answers
-        valid1 = Signal()
-        plan1 = Signal(plan_layout(config, self._work))
-        last1, first1 = Signal(), Signal()
-        rotate1 = Signal(config.rotate_bits)
-        beat1 = Signal(config.pointer_bits)
-        counter1 = Signal(16)
-        left1 = Signal(range(layouts.GHASH_STRIDE + 1))
-        bounds1 = {name: Signal(range(width + 1)) for name in BOUNDS}
-        m.d.sync += [
-            valid1.eq(step),
-            plan1.eq(chosen.plan),
-            last1.eq(chosen.last),
-            first1.eq(chosen.first),
-            rotate1.eq(chosen.rotate),
-            beat1.eq(chosen.beat),
-            counter1.eq(chosen.counter),
-            left1.eq(chosen.left),
-            *(signal.eq(clipped(getattr(chosen, name), width)) for name, signal in bounds1.items()),
-        ]
-        below = {name: bytes_below(m, signal, width) for name, signal in bounds1.items()}
-        body1 = below["body_high"] & ~below["body_low"]
-        tag1 = below["tag_high"] & ~below["tag_low"]
-        return _One(valid1, plan1, last1, first1, rotate1, beat1, counter1, left1, body1, tag1, self.buffer.data)
-
-    def _late_front(self, m, beats, has_room):
-        """The same with Beats, and a register behind the buffer."""
-        config = self.config
-        width = config.width
-        m.d.sync += beats.room.eq(has_room)
-        m.d.comb += [
-            beats.written.eq(self.written),
-            beats.ended.eq(self.ended),
-            self.buffer.address.eq(beats.address),
-        ]
-        answered, beat = Signal(), beats.beat
-        valid1 = Signal()
-        last1, first1 = Signal(), Signal()
-        rotate1, beat1 = Signal.like(beat.rotate), Signal.like(beat.beat)
-        counter1, left1 = Signal.like(beat.counter), Signal.like(beat.left)
-        body1, tag1 = Signal(width), Signal(width)
-        bytes1 = Signal(16 * width, reset_less=True)
-        below = {name: thermometer(getattr(beat, name))[:width] for name in BOUNDS}
-        m.d.sync += [
-            answered.eq(beats.step),
-            valid1.eq(answered),
-            last1.eq(beat.last),
-            first1.eq(beat.first),
-            rotate1.eq(beat.rotate),
-            beat1.eq(beat.beat),
-            counter1.eq(beat.counter),
-            left1.eq(beat.left),
-            body1.eq(below["body_high"] & ~below["body_low"]),
-            tag1.eq(below["tag_high"] & ~below["tag_low"]),
-            bytes1.eq(self.buffer.data),
-        ]
-        return _One(valid1, beats.fragment, last1, first1, rotate1, beat1, counter1, left1, body1, tag1, bytes1)
 
     def _verdict(self, m, item, work, valid, first, tag_bytes):
         """The fragment's bytes of the received tag, gathered over its beats."""

@@ -1,112 +1,21 @@
 """Checksums: is a received frame as its sender made it, and what is the sum of a segment to send?"""
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
-from amaranth.lib import memory, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.byteorder import keep_count
 from hw.config import Config
 from hw.layouts import beat, checksum_plan
+from hw.pair_queue import PairQueue
 from hw.stream import Queue, Slice
+from hw.sum_tree import SumTree
 from hw.tx_layouts import tx_checksum
 from model.contract import MAX_FRAME, Checksum
 
-DELAY_DEPTH = 32
-"""Beats waiting for their plan; the parser has a plan ready after at most 128 / W + 9 beats (`config.late`: 21)."""
 RESULT_DEPTH = 32
 FIELD_PLACE = 16
 """Of the checksum in the TCP header."""
-
-
-class PairQueue(wiring.Component):
-    """Queue of beats that gives one or two of them a cycle.
-
-    Members
-    -------
-    i : In(stream.Signature(beat(config)))
-    low, high : Out(beat(config))   the two oldest beats
-    level : Out                     how many there are (of `low` and `high`: those it covers)
-    some : Out(1)                   `config.late`: there are any
-    take : In(2)                    so many are taken in this cycle, at most `level`
-    """
-
-    def __init__(self, config: Config):
-        self._config = config
-        super().__init__({
-            "i": In(stream.Signature(beat(config))),
-            "low": Out(beat(config)),
-            "high": Out(beat(config)),
-            "level": Out(range(DELAY_DEPTH + 1)),
-            **({"some": Out(1)} if config.late else {}),
-            "take": In(2),
-        })  # fmt: skip
-
-    def elaborate(self, platform):
-        m = Module()
-        write = Signal(range(2 * DELAY_DEPTH))
-        read = Signal(range(2 * DELAY_DEPTH))
-        push = Signal()
-        m.d.comb += self.level.eq((write - read)[: len(read)])
-        if self._config.late:  # from a register: the last place stays empty
-            room = Signal(init=1)
-            m.d.sync += room.eq(self.level < DELAY_DEPTH - 1)
-            m.d.comb += [self.i.ready.eq(room), self.some.eq(write != read)]
-        else:
-            m.d.comb += self.i.ready.eq(self.level != DELAY_DEPTH)
-        m.d.comb += push.eq(self.i.valid & self.i.ready)
-        m.d.sync += [write.eq(write + push), read.eq(read + self.take)]
-        bank_data = []
-        # The beat behind one in the odd bank is in the even bank one row further.
-        for bank, row in enumerate(((read + 1)[1 : len(read) - 1], read[1:-1])):
-            ram = memory.Memory(shape=beat(self._config), depth=DELAY_DEPTH // 2, init=[])
-            m.submodules[f"bank{bank}"] = ram
-            w, r = ram.write_port(), ram.read_port(domain="comb")
-            m.d.comb += [
-                w.addr.eq(write[1:-1]),
-                w.data.eq(self.i.p),
-                w.en.eq(push & (write[0] == bank)),
-                r.addr.eq(row),
-            ]
-            bank_data.append(r.data.as_value())
-        even, odd = bank_data
-        m.d.comb += [
-            self.low.eq(Mux(read[0], odd, even)),
-            self.high.eq(Mux(read[0], even, odd)),
-        ]
-        return m
-
-
-class SumTree(wiring.Component):
-    """Sum of 16-bit words, four terms an adder, a register behind each.
-
-    Members
-    -------
-    words : In(16 * count)
-    sum : Out    `delay` cycles later
-    """
-
-    def __init__(self, count: int):
-        self._count = count
-        self.delay = self.depth(count)
-        super().__init__({"words": In(16 * count), "sum": Out(16 + (count - 1).bit_length())})
-
-    @staticmethod
-    def depth(count: int) -> int:
-        """Layers of adders."""
-        return ((count - 1).bit_length() + 1) // 2
-
-    def elaborate(self, platform):
-        m = Module()
-        terms = [self.words.word_select(k, 16) for k in range(self._count)]
-        for level in range(self.delay):
-            sums = []
-            for k in range(0, len(terms), 4):
-                value = sum(terms[k + 1 : k + 4], terms[k])
-                sums.append(Signal(value.shape(), name=f"sum_{level}_{k // 4}"))
-                m.d.sync += sums[-1].eq(value)
-            terms = sums
-        m.d.comb += self.sum.eq(terms[0])
-        return m
 
 
 def _registers(m: Module, stage: str, values: dict) -> dict:

@@ -81,7 +81,7 @@ class Config:
 
     @property
     def late(self) -> bool:
-        """For an ECP5: more registers in the way, a cycle of latency each, and a smaller multiplier to place fragments.
+        """For an ECP5: few levels of LUTs between registers, in more cycles; stored round keys; a smaller multiplier.
 
         Its block RAM takes 4.3 ns to answer, and a wire between two LUTs a nanosecond.
         """

@@ -84,11 +84,9 @@ class FlowTable(wiring.Component):
             "show_index": In(config.index_bits),
         })  # fmt: skip
 
-    def elaborate(self, platform):
-        m = Module()
+    def _memories(self, m, count):
+        """Read and write ports of the two tables, of the key store, and of what is shown."""
         config = self._config
-        count = buckets(config.connections)
-
         tables, writers = [], []
         for k in range(2):
             layout = data.ArrayLayout(slot(config), WAYS)
@@ -99,6 +97,14 @@ class FlowTable(wiring.Component):
         entry, entry_writer = ram.read_port(), ram.write_port()
         m.submodules.shown = ram = memory.Memory(shape=1, depth=config.connections, init=[])
         shown, shown_writer = ram.read_port(), ram.write_port()
+        return tables, writers, entry, entry_writer, shown, shown_writer
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self._config
+        count = buckets(config.connections)
+
+        tables, writers, entry, entry_writer, shown, shown_writer = self._memories(m, count)
         stash = Signal(data.ArrayLayout(slot(config), STASH))
 
         first = Signal(table_item(config))  # the item whose fingerprints are read

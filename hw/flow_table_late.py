@@ -3,17 +3,14 @@
 from functools import reduce
 from operator import or_
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal
-from amaranth.lib import data, memory, stream, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import data
 
-from hw.config import Config
-from hw.flow_table import FINGERPRINT_BITS, PLACES, Kind, bucket_bits, flow_entry, slot, table_item
-from hw.layouts import track_request
-from model.contract import HASH_BITS, INDEX_BITS, STASH, WAYS, Result, buckets
+from hw.flow_table import FINGERPRINT_BITS, PLACES, FlowTable, Kind, bucket_bits, flow_entry, slot, table_item
+from model.contract import INDEX_BITS, STASH, WAYS, Result, buckets
 
 
-class LateFlowTable(wiring.Component):
+class LateFlowTable(FlowTable):
     """A FlowTable, in more cycles.
 
     Contract: PASS takes three cycles, FIND six if no slot's fingerprint is equal, nine if one is, and six for each
@@ -24,32 +21,12 @@ class LateFlowTable(wiring.Component):
     i, hash, o, answer, show, show_index : those of FlowTable
     """
 
-    def __init__(self, config: Config):
-        self._config = config
-        super().__init__({
-            "i": In(stream.Signature(table_item(config))),
-            "hash": In(HASH_BITS),
-            "o": Out(stream.Signature(track_request(config))),
-            "answer": Out(stream.Signature(4)),
-            "show": In(1),
-            "show_index": In(config.index_bits),
-        })  # fmt: skip
-
     def elaborate(self, platform):
         m = Module()
         config = self._config
         count = buckets(config.connections)
 
-        tables, writers = [], []
-        for k in range(2):
-            layout = data.ArrayLayout(slot(config), WAYS)
-            m.submodules[f"table{k}"] = ram = memory.Memory(shape=layout, depth=count, init=[])
-            tables.append(ram.read_port())
-            writers.append(ram.write_port(granularity=1))
-        m.submodules.keys = ram = memory.Memory(shape=flow_entry(config), depth=config.connections, init=[])
-        entry, entry_writer = ram.read_port(), ram.write_port()
-        m.submodules.shown = ram = memory.Memory(shape=1, depth=config.connections, init=[])
-        shown, shown_writer = ram.read_port(), ram.write_port()
+        tables, writers, entry, entry_writer, shown, shown_writer = self._memories(m, count)
         stash = Signal(data.ArrayLayout(slot(config), STASH))
 
         first = Signal(table_item(config))  # the item whose fingerprints are read
@@ -260,9 +237,6 @@ class LateFlowTable(wiring.Component):
                     m.d.sync += operating.eq(0)
                     m.next = "idle"
         return m
-
-    def _handle(self, index, generation):
-        return Cat(index, Const(0, INDEX_BITS - len(index)), generation)
 
 
 def _lowest(bits):

@@ -55,9 +55,15 @@ class FragmentHash(wiring.Component):
             value = multiply(value, h) ^ to_polynomial(block)
         return value
 
-    def _beat_sum(self, m, control):
+    def _beat_sum(self, m):
         """The beat's lanes as one polynomial, with the control fields that belong to it."""
         lanes = self._config.lanes
+        control = data.StructLayout({
+            "valid": 1,
+            "first": 1,
+            "left": range(GHASH_STRIDE + 1),
+            "index": self._config.index_bits,
+        })  # fmt: skip
         blocks = [self.beat.blocks[128 * lane : 128 * lane + 128] for lane in range(lanes)]
         now = Signal(control)
         m.d.comb += [
@@ -82,29 +88,40 @@ class FragmentHash(wiring.Component):
         m.d.comb += multiplier.i_tag.eq(waiting)
         return multiplier.o ^ multiplier.o_tag.last_block, multiplier.o_tag.control
 
+    _tag = data.StructLayout({"valid": 1, "left": range(GHASH_STRIDE + 1), "slot": range(GHASH_STRIDE)})
+    """What goes through the multiplier with a beat."""
+
+    def _number(self, m, beat):
+        """Of the beat in its fragment: slot in the low bits, above it whether the slot is in use."""
+        counted, number = Signal(3), Signal(3)
+        m.d.comb += number.eq(Mux(beat.first, 0, counted))
+        with m.If(beat.valid):
+            m.d.sync += counted.eq((number + 1)[:3] | number & GHASH_STRIDE)
+        return number
+
+    def _fold(self, m, multiplier):
+        """The products near the fragment's end into one sum."""
+        done, folded, total = multiplier.o_tag, Signal(128), Signal(128)
+        m.d.comb += [
+            total.eq(folded ^ multiplier.o),
+            self.o.eq(total),
+            self.o_valid.eq(done.valid & (done.left == 0)),
+        ]
+        with m.If(done.valid & (done.left != GHASH_STRIDE)):
+            m.d.sync += folded.eq(Mux(done.left == 0, 0, total))
+
     def elaborate(self, platform):
         m = Module()
-        control = data.StructLayout({
-            "valid": 1,
-            "first": 1,
-            "left": range(GHASH_STRIDE + 1),
-            "index": self._config.index_bits,
-        })  # fmt: skip
-        beat_sum, coming = self._beat_sum(m, control)
+        beat_sum, coming = self._beat_sum(m)
+        control = coming.shape()
         value, beat = Signal(128), Signal(control)
         m.d.sync += [value.eq(beat_sum), beat.eq(coming)]
         m.d.comb += [self.loop_index.eq(coming.index), self.loop_left.eq(coming.left)]
         factor = Mux(beat.left == 0, ONE, self.loop)
 
-        # beat number in the fragment: slot in the low bits, above it whether the slot is in use
         m.submodules.slots = slots = Memory(shape=128, depth=GHASH_STRIDE, init=[])
         write, read = slots.write_port(), slots.read_port(domain="comb")
-        counted, number = Signal(3), Signal(3)
-        m.d.comb += number.eq(Mux(beat.first, 0, counted))
-        with m.If(beat.valid):
-            m.d.sync += counted.eq((number + 1)[:3] | number & GHASH_STRIDE)
-
-        tag = data.StructLayout({"valid": 1, "left": range(GHASH_STRIDE + 1), "slot": range(GHASH_STRIDE)})
+        number, tag = self._number(m, beat), self._tag
         m.submodules.loop = multiplier = Multiplier(tag)
         m.d.comb += [
             read.addr.eq(number[:2]),
@@ -115,15 +132,11 @@ class FragmentHash(wiring.Component):
             multiplier.i_tag.slot.eq(number[:2]),
         ]
 
-        done, folded, total = multiplier.o_tag, Signal(128), Signal(128)
+        done = multiplier.o_tag
         m.d.comb += [
             write.en.eq(done.valid & (done.left == GHASH_STRIDE)),
             write.addr.eq(done.slot),
             write.data.eq(multiplier.o),
-            total.eq(folded ^ multiplier.o),
-            self.o.eq(total),
-            self.o_valid.eq(done.valid & (done.left == 0)),
         ]
-        with m.If(done.valid & (done.left != GHASH_STRIDE)):
-            m.d.sync += folded.eq(Mux(done.left == 0, 0, total))
+        self._fold(m, multiplier)
         return m

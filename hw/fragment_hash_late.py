@@ -1,7 +1,6 @@
 """The hash of each fragment for an ECP5: a product goes straight into the sum four beats behind."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal
-from amaranth.lib import data
 from amaranth.lib.memory import Memory
 
 from hw.fragment_hash import FragmentHash
@@ -22,22 +21,10 @@ class LateFragmentHash(FragmentHash):
 
     def elaborate(self, platform):
         m = Module()
-        control = data.StructLayout({
-            "valid": 1,
-            "first": 1,
-            "left": range(GHASH_STRIDE + 1),
-            "index": self._config.index_bits,
-        })  # fmt: skip
-        beat_sum, coming = self._beat_sum(m, control)
+        beat_sum, coming = self._beat_sum(m)
         m.d.comb += [self.loop_index.eq(coming.index), self.loop_left.eq(coming.left)]
 
-        # beat number in the fragment: slot in the low bits, above it whether the slot is in use
-        counted, number = Signal(3), Signal(3)
-        m.d.comb += number.eq(Mux(coming.first, 0, counted))
-        with m.If(coming.valid):
-            m.d.sync += counted.eq((number + 1)[:3] | number & GHASH_STRIDE)
-
-        tag = data.StructLayout({"valid": 1, "left": range(GHASH_STRIDE + 1), "slot": range(GHASH_STRIDE)})
+        number, tag = self._number(m, coming), self._tag
         m.submodules.loop = multiplier = LateMultiplier(tag)
         m.submodules.slots = slots = Memory(shape=128, depth=GHASH_STRIDE, init=[])
         write, read = slots.write_port(), slots.read_port(domain="comb")
@@ -80,12 +67,5 @@ class LateFragmentHash(FragmentHash):
             write.data.eq(multiplier.early),
         ]
 
-        done, folded, total = multiplier.o_tag, Signal(128), Signal(128)
-        m.d.comb += [
-            total.eq(folded ^ multiplier.o),
-            self.o.eq(total),
-            self.o_valid.eq(done.valid & (done.left == 0)),
-        ]
-        with m.If(done.valid & (done.left != GHASH_STRIDE)):
-            m.d.sync += folded.eq(Mux(done.left == 0, 0, total))
+        self._fold(m, multiplier)
         return m

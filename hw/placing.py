@@ -27,6 +27,27 @@ def lowest_digit(exponent):
     return row, Cat(rest)
 
 
+def job_layout(index_bits: int):
+    """A power that is being made."""
+    return data.StructLayout({
+        "slot": range(SLOTS),
+        "index": index_bits,
+        "row": ROW_BITS,  # of the digit that comes next
+        "rest": EXPONENT_BITS,  # digits behind it
+    })  # fmt: skip
+
+
+def product_layout(job):
+    """What goes through the multiplier with a product."""
+    return data.StructLayout({
+        "place": 1,
+        "extra": 1,
+        "step": 1,
+        "more": 1,  # `job` goes on
+        "job": job,
+    })  # fmt: skip
+
+
 class Placing(wiring.Component):
     """hash * H^exponent for each fragment, in order, on one multiplier.
 
@@ -80,12 +101,7 @@ class Placing(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         index_bits = self._config.index_bits
-        job = data.StructLayout({
-            "slot": range(SLOTS),
-            "index": index_bits,
-            "row": ROW_BITS,  # of the digit that comes next
-            "rest": EXPONENT_BITS,  # digits behind it
-        })  # fmt: skip
+        job = job_layout(index_bits)
 
         # slots are given out and freed in the order of fragments
         head, tail, finished = Signal(range(SLOTS)), Signal(range(SLOTS)), Signal(SLOTS)
@@ -120,13 +136,7 @@ class Placing(wiring.Component):
         with m.If(accept):
             m.d.sync += [tail.eq(tail + 1), finished.bit_select(tail, 1).eq(single)]
 
-        tag = data.StructLayout({
-            "place": 1,
-            "extra": 1,
-            "step": 1,
-            "more": 1,  # `job` goes on
-            "job": job,
-        })  # fmt: skip
+        tag = product_layout(job)
         m.submodules.multiplier = multiplier = Multiplier(tag)
         now = Const(1, 1)  # it takes operands in every cycle
         done = multiplier.o_tag

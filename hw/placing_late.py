@@ -8,7 +8,7 @@ from hw.config import Config
 from hw.credit import FlagCredit
 from hw.gf128 import DigitMultiplier
 from hw.layouts import EXPONENT_BITS
-from hw.placing import SLOTS, Placing, lowest_digit
+from hw.placing import SLOTS, Placing, job_layout, lowest_digit, product_layout
 from hw.powers import DIGITS, ROW_BITS
 from hw.stream import FlagQueue
 
@@ -39,19 +39,8 @@ class LatePlacing(Placing):
     def elaborate(self, platform):
         m = Module()
         index_bits = self._config.index_bits
-        job = data.StructLayout({
-            "slot": range(SLOTS),
-            "index": index_bits,
-            "row": ROW_BITS,  # of the digit that comes next
-            "rest": EXPONENT_BITS,  # digits behind it
-        })  # fmt: skip
-        tag = data.StructLayout({
-            "place": 1,
-            "extra": 1,
-            "step": 1,
-            "more": 1,  # `job` goes on
-            "job": job,
-        })  # fmt: skip
+        job = job_layout(index_bits)
+        tag = product_layout(job)
         m.submodules.multiplier = multiplier = DigitMultiplier(tag)
         turn = Signal(multiplier.turns, init=1)  # as the multiplier's, nearer
         m.d.sync += turn.eq(turn.rotate_left(1))

@@ -4,9 +4,9 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data
 
 from hw.byteorder import big_endian
-from hw.checksum import SumTree
 from hw.config import Config
 from hw.parse import Parse, register
+from hw.sum_tree import SumTree
 from model.contract import MAX_SEGMENTED
 
 MAX_IPV4_WORDS = 30

@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.checksum import SumTree
+from hw.sum_tree import SumTree
 
 
 class WordSum(wiring.Component):
