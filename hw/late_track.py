@@ -5,17 +5,13 @@ from amaranth.lib import memory
 
 from hw import layouts
 from hw.config import Config
+from hw.late_cases import cases, known
+from hw.late_operations import late_operations
 from hw.late_search import LateSearch
 from hw.late_walk import LateWalk
-from hw.layouts import TrackerOperation
 from hw.one_hot import OneHot
 from hw.track_layouts import entry_layout
-from model.contract import MAX_RECORD, Checksum, Result, Status
-
-
-def _after(difference):
-    """`hw.sequence.after`, of a difference that stands in a register."""
-    return (difference != 0) & ~difference[31]
+from model.contract import Checksum, Result, Status
 
 
 class LateTrack(Elaboratable):
@@ -56,31 +52,9 @@ class LateTrack(Elaboratable):
         at = walk.at
         search = LateSearch(m, config, frame, entry, walk, steps, first, searching)
 
-        # --- operations: INIT and CLEAR pass the machine by
         operation = tracker.operations.p
-        passes, init, resync = Signal(), Signal(), Signal()
-        kind = operation.kind
-        m.d.sync += [
-            passes.eq((kind == TrackerOperation.INIT) | (kind == TrackerOperation.CLEAR)),
-            init.eq(kind == TrackerOperation.INIT),
-            resync.eq(kind == TrackerOperation.RESYNC),
-        ]
         ends = Signal()  # the machine writes in the next cycle
-        orders = OneHot(m, "none", "operation")
-        orders.go("none", "known", when=tracker.operations.valid)
-        orders.go("none", "none", when=~tracker.operations.valid)
-        orders.go("known", "passes", when=passes & ~ends)
-        orders.go("known", "known", when=passes & ends)
-        orders.go("known", "waits", when=~passes)
-        orders.go("passes", "answer")
-        orders.go("waits", "waits", when=~steps["operated"])
-        orders.go("waits", "answer", when=steps["operated"])
-        orders.go("answer", "none", when=tracker.answers.ready)
-        orders.go("answer", "answer", when=~tracker.answers.ready)
-        m.d.comb += [
-            tracker.operations.ready.eq(orders["passes"] | steps["operated"]),
-            tracker.answers.valid.eq(orders["answer"]),
-        ]
+        orders, init, resync = late_operations(m, tracker, steps, ends)
 
         # --- the next frame: its state is read while the machine is busy
         waiting = orders["waits"]
@@ -119,7 +93,7 @@ class LateTrack(Elaboratable):
         with m.If(steps["accept"]):
             m.d.sync += [taken.eq(0), quiet.eq(0), request.eq(0)]
 
-        # --- differences of sequence numbers, and a cycle later what they say
+        # --- where the frame stands
         end_seq, record_end = Signal(32), Signal(32)  # H of the contract: where the record in progress ends
         follows, next_low, next_high = Signal(), Signal(), Signal()  # the next frame begins where this one ends
         m.d.sync += [
@@ -129,57 +103,12 @@ class LateTrack(Elaboratable):
             next_high.eq(following.seq[16:] == end_seq[16:]),
             follows.eq(stands & ~steps["accept"] & following.matched & same & next_low & next_high),
         ]
-
-        def difference(name, later, earlier):
-            result = Signal(32, name=name)
-            m.d.sync += result.eq(later - earlier)
-            return result
-
-        def known(name, condition):
-            result = Signal(name=name)
-            m.d.sync += result.eq(condition)
-            return result
-
-        seq_expected = difference("seq_expected", frame.seq, entry.expected)
-        end_expected = difference("end_expected", end_seq, entry.expected)
-        seq_record = difference("seq_record", frame.seq, record_end)
-        end_record = difference("end_record", end_seq, record_end)
-        seq_seen = difference("seq_seen", frame.seq, entry.seen)
-        end_seen = difference("end_seen", end_seq, entry.seen)
-        seen_expected = difference("seen_expected", entry.seen, entry.expected)
-        in_order = known("in_order", seq_expected == 0)
-        gap = known("gap", _after(seq_expected))
-        reaches_past = known("reaches_past", _after(end_expected))
-        too_far = known("too_far", end_expected > MAX_RECORD)
-        in_record = known("in_record", walk.inside & ~_after(seq_record))
-        starts_at_record_end = known("starts_at_record_end", seq_record == 0)
-        reaches_past_record_end = known("reaches_past_record_end", _after(end_record))
-        leaps = known("leaps", _after(seq_seen))
-        leap_inside = known("leap_inside", (seq_seen < at.remaining))
-        news = known("news", _after(end_seen))
-        has_missed = known("has_missed", _after(seen_expected))
-
-        # --- and a cycle later: which case of the contract it is
-        searches = known("searches", ~entry.tracking | (leaps & ~leap_inside))
-        is_lost = known("is_lost", entry.out_of_sync)
-        straight = known("straight", ~entry.out_of_sync & in_order)
-        old = known("old", ~entry.out_of_sync & ~in_order & ~gap)
-        ahead = ~entry.out_of_sync & gap
-        gives_up = known("gives_up", ahead & in_record)
-        is_far = known("is_far", ahead & ~in_record & too_far)
-        begins = known(
-            "begins",
-            Mux(
-                entry.out_of_sync,
-                news,
-                in_order | Mux(gap, in_record & reaches_past_record_end, entry.skipping & reaches_past),
-            ),
-        )
+        case = cases(m, frame, entry, at, walk.inside, end_seq, record_end)
         offset = Signal(layouts.OFFSET_BITS)  # of the walk's begin in the payload
         m.d.sync += offset.eq(0)
         with m.If(steps["act"]):
-            backwards = Mux(gives_up, seq_record, Mux(is_lost, seq_seen, seq_expected))
-            m.d.sync += offset.eq(Mux(straight | (is_lost & leaps), 0, -backwards))
+            backwards = Mux(case.gives_up, case.seq_record, Mux(case.is_lost, case.seq_seen, case.seq_expected))
+            m.d.sync += offset.eq(Mux(case.straight | (case.is_lost & case.leaps), 0, -backwards))
 
         direct = Signal()  # nothing of the position changes in front of the walk
         to_search = Signal()
@@ -191,11 +120,11 @@ class LateTrack(Elaboratable):
         go("differ", "conditions")
         go("conditions", "cases")
         go("cases", "act")
-        go("act", "start", when=begins)
-        go("act", "fin", when=~begins)
-        go("act", "give up record", "clear header", "to record end", when=gives_up)
-        go("act", "leap", when=is_lost & news & leaps & ~searches)
-        go("act", "clear", "clear header", when=is_lost & news & leaps & searches & entry.tracking)
+        go("act", "start", when=case.begins)
+        go("act", "fin", when=~case.begins)
+        go("act", "give up record", "clear header", "to record end", when=case.gives_up)
+        go("act", "leap", when=case.is_lost & case.news & case.leaps & ~case.searches)
+        go("act", "clear", "clear header", when=case.is_lost & case.news & case.leaps & case.searches & entry.tracking)
         go("start", "place", when=direct)
         go("start", "settle", when=~direct)
         go("settled", "buffered", when=to_search)
@@ -209,19 +138,19 @@ class LateTrack(Elaboratable):
             ]
         with m.If(steps["act"]):
             m.d.sync += [
-                direct.eq(straight),
-                to_search.eq(is_lost & searches),
-                gave_up.eq(gives_up),
-                quiet.eq(is_lost & news),
+                direct.eq(case.straight),
+                to_search.eq(case.is_lost & case.searches),
+                gave_up.eq(case.gives_up),
+                quiet.eq(case.is_lost & case.news),
                 status.eq(Status.WAIT),
             ]
-            with m.If(straight):
+            with m.If(case.straight):
                 m.d.sync += status.eq(Status.DECRYPTED)
-            with m.If(old):
+            with m.If(case.old):
                 m.d.sync += status.eq(Mux(entry.skipping, Status.GAP, Status.RETRANSMISSION))
-            with m.If(gives_up):
-                m.d.sync += status.eq(Mux(starts_at_record_end, Status.DECRYPTED, Status.GAP))
-            with m.If(is_far | is_lost):
+            with m.If(case.gives_up):
+                m.d.sync += status.eq(Mux(case.starts_at_record_end, Status.DECRYPTED, Status.GAP))
+            with m.If(case.is_far | case.is_lost):
                 m.d.sync += status.eq(Status.OUT_OF_SYNC)
         with m.If(steps["buffered"]):
             m.d.sync += to_search.eq(0)
@@ -229,12 +158,12 @@ class LateTrack(Elaboratable):
             start = frame.payload_offset + offset
             m.d.sync += [walk.cursor.eq(start), first.eq(start)]
         leapt = Signal(layouts.EXT_BITS)
-        m.d.sync += leapt.eq(at.remaining - seq_seen)
+        m.d.sync += leapt.eq(at.remaining - case.seq_seen)
         with m.If(steps["leap"]):
             m.d.sync += at.remaining.eq(leapt)
 
         # --- a header outside the limits: what is known of the connection is what it was
-        header_here = Signal()  # the header walked begins in this frame, at `header_at`
+        header_here = Signal()  # the header walked case.begins in this frame, at `header_at`
         header_at = Signal(layouts.OFFSET_BITS)
         with m.If(steps["begun"]):
             m.d.sync += header_at.eq(walk.cursor)
@@ -303,13 +232,15 @@ class LateTrack(Elaboratable):
         ]
 
         # --- RESYNC and QUERY
-        is_guess = known("guess_low", frame.seq[:16] == entry.guess[:16]) & known(
-            "guess_high", frame.seq[16:] == entry.guess[16:]
+        is_guess = known(m, "guess_low", frame.seq[:16] == entry.guess[:16]) & known(
+            m, "guess_high", frame.seq[16:] == entry.guess[16:]
         )
-        confirmed = known("confirmed", entry.out_of_sync & entry.tracking & is_guess)
+        confirmed = known(m, "confirmed", entry.out_of_sync & entry.tracking & is_guess)
         accepted = known(
+            m,
             "accepted",
-            (entry.out_of_sync & entry.tracking & is_guess) | ((entry.out_of_sync | has_missed) & ~seq_seen[31]),
+            (entry.out_of_sync & entry.tracking & is_guess)
+            | ((entry.out_of_sync | case.has_missed) & ~case.seq_seen[31]),
         )
         chained = Signal()  # the state is that behind the chain of headers
         changes = resync & accepted
@@ -361,7 +292,7 @@ class LateTrack(Elaboratable):
             m.d.sync += entry.expected.eq(end_seq)
         with m.If(steps["load"]):
             m.d.sync += entry.seen.eq(answered.seen)
-        with m.Elif((steps["done"] | steps["fin"]) & news):
+        with m.Elif((steps["done"] | steps["fin"]) & case.news):
             m.d.sync += entry.seen.eq(end_seq)
         with m.If(steps["load"]):
             m.d.sync += [entry[member].eq(answered[member]) for member in ("tls13", "guess", "tail")]
@@ -379,15 +310,15 @@ class LateTrack(Elaboratable):
                 m.d.sync += entry[name].eq(0)
 
         act, bad = steps["act"], steps["bad"]
-        flag("out_of_sync", ones=(act & is_far) | (bad & ~quiet), zeros=steps["resync"])
+        flag("out_of_sync", ones=(act & case.is_far) | (bad & ~quiet), zeros=steps["resync"])
         flag("skipping", ones=steps["to record end"] | steps["resync"], zeros=commits)
-        lost_chain = act & is_lost & news & leaps & searches
+        lost_chain = act & case.is_lost & case.news & case.leaps & case.searches
         flag("tracking", ones=steps["found"], zeros=lost_chain | (bad & quiet) | steps["resync"])
         over = steps["done"] | bad | steps["none"]
         flag(
             "tail_valid",
             ones=steps["keep"],
-            zeros=(act & is_lost & news & leaps) | (over & quiet) | steps["resync"],
+            zeros=(act & case.is_lost & case.news & case.leaps) | (over & quiet) | steps["resync"],
         )
         with m.If(walk.opened):
             m.d.sync += request.eq(1)
