@@ -51,8 +51,9 @@ FAULTS = [
         ("j0-queue-overrun", " & (j0_credit.free | ~wants_j0)", ""),
         (
             "erase-leaves-the-key",
-            "write.data.key.eq(operation.key)",
-            "write.data.key.eq(operation.key | read.data.key)",
+            "write.en.eq(accept_key),\n"
+            + (rest := " " * 12 + "write.addr.eq(operation.index),\n            write.data.key"),
+            "write.en.eq(accept_key & operation.derive),\n" + rest,
         ),
     ),
     *_of(
