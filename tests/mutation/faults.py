@@ -51,9 +51,10 @@ FAULTS = [
         ("j0-queue-overrun", " & (j0_credit.free | ~wants_j0)", ""),
         (
             "erase-leaves-the-key",
-            "write.en.eq(accept_key),\n"
-            + (rest := " " * 12 + "write.addr.eq(operation.index),\n            write.data.key"),
-            "write.en.eq(accept_key & operation.derive),\n" + rest,
+            "write.en.eq(accept_key),\n            write.addr.eq(operation.index),\n            write.data.key",
+            "write.en.eq(accept_key & operation.derive),\n"
+            "            write.addr.eq(operation.index),\n"
+            "            write.data.key",
         ),
     ),
     *_of(
