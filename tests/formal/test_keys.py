@@ -73,7 +73,7 @@ def test_no_way_out_for_keys_but_the_cores(top: str, policy: RxPolicy):
 
 FAULTS = [
     ("rx", Fault("hw.axi.registers", "if register.access is Access.BOTH:", "if register in COMMAND:")),
-    ("rx", Fault("hw.keystream", "j0_queue.i.p.eq(selected)", "j0_queue.i.p.eq(selected ^ read.data.iv)")),
+    ("rx", Fault("hw.keystream", "j0_queue.i.p.eq(selected)", "j0_queue.i.p.eq(selected ^ operation.iv)")),
     (
         "tx",
         Fault(
