@@ -16,6 +16,7 @@ from sim.bench import CONNECTIONS, DEFAULT, SPEED_TARGET, Progress, Row, simulat
 from sim.bench_model import captures_in, followed_capture, rx_schedule, tx_schedule
 from sim.connections import Followed
 from sim.engine import make_engine
+from sim.engine.bench import SimulationError
 from sim.errors import InputError
 from sim.recording import BUNDLED
 from sim.schedule import Entry, TxFrame
@@ -108,44 +109,72 @@ def _play(entries: Sequence[Entry], frame: Callable[..., object], command: Calla
         (frame if entry.is_frame else command)(entry.event)
 
 
+def demo_rows(tell: Callable[[str], None], tries: int) -> list[Row]:
+    """The main job, with models to build and with them there."""
+    with tempfile.TemporaryDirectory() as folder:
+        tell("the main job, cold")
+        rows = timed("tools/demo_cold", lambda: demo(Path(folder)))
+        tell("the main job, warm")
+        return rows + timed("tools/demo_warm", lambda: demo(Path(folder)), tries)
+
+
+def golden_rows(shape: Config, tries: int) -> list[Row]:
+    """The golden model, on all bundled captures."""
+    rates = golden_rates(captures_in([BUNDLED]), replace(shape, connections=CONNECTIONS), tries)
+    return [
+        Row(f"tools/golden_{name}", round(rate, 1), "Mb/processor s", None if name == "pass" else GOLDEN_TARGET)
+        for name, rate in rates.items()
+    ]
+
+
+def engine_rows(config: Config, seed: int, tries: int) -> list[Row]:
+    """The compiled engine, receive: the time until it runs, built and from the cache, and its cycles a second."""
+    name = f"tools/w{config.width}"
+    with tempfile.TemporaryDirectory() as folder:
+
+        def opened() -> None:
+            make_engine("compiled", config, cache_dir=Path(folder)).close()
+
+        rows = timed(f"{name}/build", opened)
+        rows += timed(f"{name}/from_cache", opened, tries)
+        speeds: list[float] = []
+        for _ in range(tries):
+            with make_engine("compiled", config, cache_dir=Path(folder)) as engine:
+                speeds.append(simulated(engine, FRAMES, seed)[0])
+    return [
+        *rows,
+        Row(f"{name}/compiled", round(max(speeds)), "cycles/s", SPEED_TARGET if config.width == 16 else None),
+    ]
+
+
 def bench_tools(
     widths: Sequence[int] = (16, 64),
     seed: int = 1,
     progress: Progress | None = None,
     shape: Config = DEFAULT,
     tries: int = 3,
+    failed: Callable[[str, Exception], None] | None = None,
 ) -> list[Row]:
     """Times and rates of the tools. All but the builds are the best of `tries`; a build is made once.
 
-    The main job: with models to build, and with them there. The golden model: on all bundled captures. The compiled
-    engine, receive: the time until it runs, built and from the cache, and its cycles a second.
+    The parts: the golden model, the main job, the compiled engine at each width. One that does not come to its end is
+    told `failed`, and the others go on; without that it ends all of them.
     """
     tell = progress or (lambda text, share: None)
+    parts: list[tuple[str, Callable[[Callable[[str], None]], list[Row]]]] = [
+        ("the golden model", lambda say: golden_rows(shape, tries)),
+        ("the main job", lambda say: demo_rows(say, tries)),
+    ]
+    for width in widths:
+        config = replace(shape, width=width, connections=CONNECTIONS)
+        parts.append((f"the compiled engine, W={width}", lambda say, config=config: engine_rows(config, seed, tries)))
     rows: list[Row] = []
-    jobs = 2 + len(widths)
-    with tempfile.TemporaryDirectory() as folder:
-        tell("the main job, cold", 0.0)
-        rows += timed("tools/demo_cold", lambda: demo(Path(folder)))
-        tell("the main job, warm", 1 / jobs)
-        rows += timed("tools/demo_warm", lambda: demo(Path(folder)), tries)
-    tell("the golden model", 1 / jobs)
-    for name, rate in golden_rates(captures_in([BUNDLED]), replace(shape, connections=CONNECTIONS), tries).items():
-        target = None if name == "pass" else GOLDEN_TARGET
-        rows.append(Row(f"tools/golden_{name}", round(rate, 1), "Mb/processor s", target))
-    with tempfile.TemporaryDirectory() as folder:
-        for n, width in enumerate(widths):
-            tell(f"the compiled engine, W={width}", (2 + n) / jobs)
-            config = replace(shape, width=width, connections=CONNECTIONS)
-
-            def opened(config: Config = config) -> None:
-                make_engine("compiled", config, cache_dir=Path(folder)).close()
-
-            rows += timed(f"tools/w{width}/build", opened)
-            rows += timed(f"tools/w{width}/from_cache", opened, tries)
-            speeds: list[float] = []
-            for _ in range(tries):
-                with make_engine("compiled", config, cache_dir=Path(folder)) as engine:
-                    speeds.append(simulated(engine, FRAMES, seed)[0])
-            target = SPEED_TARGET if width == 16 else None
-            rows.append(Row(f"tools/w{width}/compiled", round(max(speeds)), "cycles/s", target))
+    for n, (name, measure) in enumerate(parts):
+        tell(name, n / len(parts))
+        try:
+            rows += measure(lambda text, n=n: tell(text, n / len(parts)))
+        except (InputError, SimulationError) as error:
+            if failed is None:
+                raise
+            failed(name, error)
     return rows

@@ -8,9 +8,10 @@ import pytest
 
 from hw.config import Config
 from sim import bench_tools
+from sim.bench import Row
 from sim.bench_tools import bench_tools as bench
 from sim.bench_tools import best, demo, golden_rates, timed
-from sim.engine.toolchain import can_compile
+from sim.engine.toolchain import BuildError, can_compile
 from sim.errors import InputError
 from tests.sim.conftest import CAPTURES
 
@@ -36,6 +37,21 @@ def test_a_main_job_that_fails_is_no_figure(monkeypatch: pytest.MonkeyPatch, tmp
     monkeypatch.setattr(bench_tools, "DEMO", "no-such-capture")
     with pytest.raises(InputError, match="the main job ended with status"):
         demo(tmp_path)
+
+
+def test_a_part_that_fails_leaves_the_others(monkeypatch: pytest.MonkeyPatch):
+    def fails(*_: object) -> list[Row]:
+        raise BuildError("no compiler")
+
+    row = Row("tools/golden_rx", 1.0, "Mb/processor s", None)
+    monkeypatch.setattr(bench_tools, "golden_rows", lambda shape, tries: [row])
+    monkeypatch.setattr(bench_tools, "demo_rows", fails)
+    monkeypatch.setattr(bench_tools, "engine_rows", fails)
+    told: list[str] = []
+    assert bench((16,), tries=1, failed=lambda name, error: told.append(f"{name}: {error}")) == [row]
+    assert told == ["the main job: no compiler", "the compiled engine, W=16: no compiler"]
+    with pytest.raises(BuildError):
+        bench((16,), tries=1)
 
 
 @pytest.mark.slow
