@@ -109,7 +109,7 @@ class Beats(wiring.Component):
         # Then numbers of its first beat, in three cycles, also while the end of a frame is in its way. Padding in front
         # of the first block fills a beat.
         bound = signed(POSITION_BITS)
-        fragment, remaining = Signal(self._fragment), Signal(layouts.EXPONENT_BITS)
+        remaining = Signal(layouts.EXPONENT_BITS)
         lane0, body_low = Signal(signed(layouts.EXPONENT_BITS + 1)), Signal(config.rotate_bits + 2)
         ends = {name: Signal(layouts.EXT_BITS, name=f"{name}_at") for name in ("body_high", "tag_low", "tag_high")}
         last_beat1 = Signal(pointer_bits)
@@ -132,9 +132,16 @@ class Beats(wiring.Component):
                 position.eq(w.position),
                 base.eq(w.base),
             ]
+        # Of two registers one follows `i` while the other is shown: `take` enables neither.
+        shown, pair = Signal(), [Signal(self._fragment.members["work"], name=f"work{k}") for k in range(2)]
+        for k, one in enumerate(pair):
+            with m.If(shown != k):
+                m.d.sync += one.eq(w)
+        work = Signal(self._fragment.members["work"])
+        is_end, packet = Signal(), Signal.like(w.packet)
+        m.d.comb += work.eq(Mux(shown, pair[1], pair[0]))
         with m.If(take):
-            m.d.sync += fragment.work.eq(w)
-        work = fragment.work
+            m.d.sync += [shown.eq(~shown), is_end.eq(w.end), packet.eq(w.packet)]
         start, base_last = Signal(bound), Signal(pointer_bits)
         bounds = {name: Signal(bound, name=f"{name}_first") for name in ends}
         counter, only = Signal(16), Signal()
@@ -169,7 +176,7 @@ class Beats(wiring.Component):
             """A counter is behind another."""
             return (a - b)[len(b) - 1]
 
-        ended_next = is_below(work.packet, self.ended)
+        ended_next = is_below(packet, self.ended)
         m.d.sync += [written.eq(self.written), written_before.eq(self.written - 1)]
         m.d.comb += [
             leaves.eq(step & last_here),
@@ -180,9 +187,7 @@ class Beats(wiring.Component):
         m.d.sync += [
             loaded.eq(Cat(load, loaded[0])),
             valid.eq(load | (valid & ~leaves)),
-            ended_here.eq(
-                Mux(load, ended_next | work.end, ended_here | is_below(fragment_here.work.packet, self.ended))
-            ),
+            ended_here.eq(Mux(load, ended_next | is_end, ended_here | is_below(fragment_here.work.packet, self.ended))),
             step.eq(
                 (self.room & load & ready_first)
                 | (may_go & ended_here)
@@ -191,7 +196,7 @@ class Beats(wiring.Component):
             ),
         ]
         stage = Signal(3)  # of three in which the first beat's numbers are made
-        of_fragment, held_next, counting = load & ~work.end, full & ~load, Signal()
+        of_fragment, held_next, counting = load & ~is_end, full & ~load, Signal()
         m.d.comb += [
             counts.eq(self.i.valid & ~w.end & age[1] & ~counted & ~counting),
         ]
@@ -201,15 +206,15 @@ class Beats(wiring.Component):
             counting.eq(counts | (counting & ~of_fragment)),
             stage.eq(Cat(counts, stage[:2])),
             numbered.eq(stage[2] | (numbered & ~of_fragment)),
-            done.eq(held_next & (work.end | numbered | stage[2])),
-            ready_first.eq(held_next & (work.end | (numbered & (ended_next | is_below(needed, written))))),
+            done.eq(held_next & (is_end | numbered | stage[2])),
+            ready_first.eq(held_next & (is_end | (numbered & (ended_next | is_below(needed, written))))),
         ]
         with m.If(load):
             m.d.sync += [
                 fragment_here.eq(statics),
                 fragment_here.work.eq(work),
                 first_here.eq(1),
-                last_here.eq(only | work.end),
+                last_here.eq(only | is_end),
                 rotate_here.eq(start),
                 beat_here.eq(start >> config.rotate_bits),
                 self.address.eq(address),

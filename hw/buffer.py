@@ -5,6 +5,7 @@ from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.config import Config
+from hw.deep_queue import DeepQueue
 from hw.layouts import PACKET_BITS, beat
 
 
@@ -70,8 +71,8 @@ class PacketBuffer(wiring.Component):
 
     Contract: takes and gives a beat a cycle. `i.ready` falls only when `buffer_beats` beats are written and
     not taken at `o` (`config.late`: one less). A beat taken in cycle t counts in `written` from t + 1, is returned by a
-    pair port addressed from t + 1 on, and shows at `o` from t + 2 at the earliest. Its place is used again only after
-    its transfer at `o`: the consumer leaves a frame there until nobody reads it any more.
+    pair port addressed from t + 1 on, and shows at `o` from t + 2 at the earliest (`config.late`: t + 3). Its place is
+    used again only after its transfer at `o`: the consumer leaves a frame there until nobody reads it any more.
 
     Parameters
     ----------
@@ -125,8 +126,20 @@ class PacketBuffer(wiring.Component):
                 port.data.eq(copy.read.data),
             ]
 
-        # The read port's own register is the output stage: `fetched` runs at most one beat ahead of `taken`.
-        m.submodules.release = ram = memory.Memory(shape=beat(config), depth=depth, init=[])
+        with m.If(self.o.valid & self.o.ready):
+            m.d.sync += taken.eq(taken + 1)
+        if config.late:
+            m.submodules.release = queue = DeepQueue(beat(config), depth=depth, slack=0)
+            m.d.comb += [queue.i_valid.eq(write), queue.i.eq(self.i.p)]
+            wiring.connect(m, queue.o, wiring.flipped(self.o))
+        else:
+            self._release(m, write)
+        return m
+
+    def _release(self, m, write):
+        """The read port's own register is the output stage: `fetched` runs at most one beat ahead of `taken`."""
+        config = self._config
+        m.submodules.release = ram = memory.Memory(shape=beat(config), depth=config.buffer_beats, init=[])
         w, r = ram.write_port(), ram.read_port()
         fetched = Signal(config.pointer_bits)
         m.d.comb += [
@@ -137,13 +150,10 @@ class PacketBuffer(wiring.Component):
             r.en.eq((~self.o.valid | self.o.ready) & (fetched != self.written)),
             self.o.p.eq(r.data),
         ]
-        with m.If(self.o.valid & self.o.ready):
-            m.d.sync += taken.eq(taken + 1)
         with m.If(r.en):
             m.d.sync += [fetched.eq(fetched + 1), self.o.valid.eq(1)]
         with m.Elif(self.o.ready):
             m.d.sync += self.o.valid.eq(0)
-        return m
 
     @staticmethod
     def model(beats: list[int], address: int, width: int) -> int:

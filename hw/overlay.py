@@ -1,7 +1,7 @@
 """What goes over a frame on its way out, kept until the frame may go."""
 
 from amaranth.hdl import Module, Mux, Signal
-from amaranth.lib import stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw import layouts
@@ -96,23 +96,36 @@ class Overlay(wiring.Component):
         wiring.connect(m, wiring.flipped(self.i), merge.i)
         m.d.comb += [merge.room.eq(queue.room), queue.i_valid.eq(merge.o_valid), queue.i.eq(merge.o)]
 
-        head = Signal(sparse_beat(config))
-        stale = Signal()  # `head` is for bytes that the frame before never had
+        # Two registers for what goes over: one follows the queue while the other is shown, so no `ready` enables them.
+        over = data.StructLayout({"data": 8 * config.width, "mask": config.width})
+        shown, pair = Signal(), [Signal(over, name=f"over{k}") for k in range(2)]
+        for k, one in enumerate(pair):
+            with m.If(shown != k):
+                m.d.sync += [one.data.eq(queue.o.p.data), one.mask.eq(queue.o.p.mask)]
+        head = over(Mux(shown, pair[1], pair[0]))
+        end = Signal()
+        stale = Signal()  # what is shown is for bytes that the frame before never had
         past_end, still_past = Signal(), Signal()  # the frame is out, items for bytes it never had are not
-        hit, spent = Signal(), Signal()  # `head` is for the next beat; was for one before
-        skip = Signal(config.pointer_bits)  # beats in front of that of `head`
+        hit, spent = Signal(), Signal()  # what is shown is for the next beat; was for one before
+        skip = Signal(config.pointer_bits)  # beats in front of its own
         leave, there = Signal(), Signal()
         m.d.comb += [
-            leave.eq(Mux(head.end, self.last, hit)),
+            leave.eq(Mux(end, self.last, hit)),
             queue.o.ready.eq(~self.known | (self.go & leave)),
             there.eq(queue.o.valid | ~queue.o.ready),
-            still_past.eq(Mux(self.go, self.last & ~head.end, past_end & ~(stale & head.end))),
+            still_past.eq(Mux(self.go, self.last & ~end, past_end & ~(stale & end))),
             self.data.eq(head.data & hit.replicate(8 * config.width)),
             self.mask.eq(head.mask & hit.replicate(config.width)),
         ]
         m.d.sync += [past_end.eq(still_past), self.known.eq(there & ~still_past), stale.eq(there & still_past)]
         with m.If(queue.o.ready):
-            m.d.sync += [head.eq(queue.o.p), hit.eq(queue.o.p.near), spent.eq(0), skip.eq(queue.o.p.skip)]
+            m.d.sync += [
+                shown.eq(~shown),
+                end.eq(queue.o.p.end),
+                hit.eq(queue.o.p.near),
+                spent.eq(0),
+                skip.eq(queue.o.p.skip),
+            ]
         with m.Elif(self.go):
             m.d.sync += [hit.eq((skip == 1) & ~hit & ~spent), spent.eq(spent | hit), skip.eq(skip - 1)]
         with m.If(self.go):

@@ -1,7 +1,7 @@
 """The way out: ciphertext XOR keystream, gated by the verdict."""
 
 from amaranth.hdl import Module, Mux, Signal
-from amaranth.lib import stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw import layouts
@@ -44,14 +44,13 @@ class Release(wiring.Component):
         m = Module()
         config = self.config
         m.submodules.overlay = overlay = Overlay(config)
-        kept = layouts.release_order(config)
-        m.submodules.order_queue = orders = Slice(kept) if config.late else Queue(kept, depth=4)
         wiring.connect(m, wiring.flipped(self.keystream), overlay.i)
-        wiring.connect(m, wiring.flipped(self.orders), orders.i)
         if config.late:
-            self._late(m, overlay, orders)
+            self._late(m, overlay)
             return m
 
+        m.submodules.order_queue = orders = Queue(layouts.release_order(config), depth=4)
+        wiring.connect(m, wiring.flipped(self.orders), orders.i)
         order = orders.o.p
         go = Signal()
         out_ready = Signal()
@@ -77,20 +76,24 @@ class Release(wiring.Component):
             ]
         return m
 
-    def _late(self, m, overlay, orders):
-        """Whether a beat goes is decided by four registers."""
+    def _late(self, m, overlay):
+        """Whether a beat goes is decided by four registers, and enables nothing that is wide."""
         config = self.config
+        gated_order = data.StructLayout({"order": layouts.release_order(config), "gate": 1})
+        m.submodules.order_slice = orders = Slice(gated_order)
         m.submodules.i_slice = beats = Slice(layouts.beat(config))
         m.submodules.o_slice = out = Slice(layouts.output_beat(config))
         wiring.connect(m, out.o, wiring.flipped(self.o))
-        order, ordered = Signal(layouts.release_order(config)), Signal()
-        gate = Signal()
         owing = Signal(range(4))  # orders here, without those whose frame has come in
         may, comes = Signal(), Signal()
         go = Signal()
-        beat = beats.o.p
+        beat, order, gate = beats.o.p, orders.o.p.order, orders.o.p.gate
         # No beat leaves the packet buffer before the frame's order: the aligner may want it.
         m.d.comb += [
+            orders.i.valid.eq(self.orders.valid),
+            orders.i.p.order.eq(self.orders.p),
+            orders.i.p.gate.eq(self.orders.p.descriptor.status == Status.DECRYPTED),
+            self.orders.ready.eq(orders.i.ready),
             may.eq(owing.any()),
             beats.i.valid.eq(self.i.valid & may),
             beats.i.p.eq(self.i.p),
@@ -99,21 +102,15 @@ class Release(wiring.Component):
         ]
         m.d.sync += owing.eq(owing + (self.orders.valid & self.orders.ready) - comes)
         m.d.comb += [
-            go.eq(beats.o.valid & ordered & overlay.known & out.i.ready),
+            go.eq(beats.o.valid & orders.o.valid & overlay.known & out.i.ready),
             overlay.go.eq(go),
             overlay.last.eq(beat.last),
             beats.o.ready.eq(go),
+            orders.o.ready.eq(go & beat.last),
             out.i.valid.eq(go),
             out.i.p.data.eq(beat.data ^ (overlay.data & gate.replicate(8 * config.width))),
             out.i.p.keep.eq(beat.keep),
             out.i.p.last.eq(beat.last),
             out.i.p.descriptor.eq(order.descriptor),
-            orders.o.ready.eq((go & beat.last) | ~ordered),
         ]
-        with m.If(orders.o.ready):
-            m.d.sync += [
-                ordered.eq(orders.o.valid),
-                order.eq(orders.o.p),
-                gate.eq(orders.o.p.descriptor.status == Status.DECRYPTED),
-            ]
         m.d.sync += [self.left.eq(go & beat.last), self.counted.eq(order)]

@@ -46,10 +46,10 @@ class Queue(wiring.Component):
 
 
 class Slice(wiring.Component):
-    """Two registers in a stream's way: neither `valid`, `ready` nor the payload goes through in the same cycle.
+    """Two registers in a stream's way: neither `valid` nor `ready` goes through in the same cycle.
 
-    Contract: that of a Queue of depth 2. Registers where that has memory: a wide queue of two takes less of an ECP5 so,
-    and its output is there at once.
+    Contract: that of a Queue of depth 2. Which register is written and which is shown comes from registers alone, so
+    that no `ready` enables a whole payload.
 
     Members
     -------
@@ -58,23 +58,28 @@ class Slice(wiring.Component):
     """
 
     def __init__(self, shape):
+        self._shape = shape
         super().__init__({"i": In(stream.Signature(shape)), "o": Out(stream.Signature(shape))})
 
     def elaborate(self, platform):
         m = Module()
-        coming = Signal(self.i.p.shape() if hasattr(self.i.p, "shape") else len(self.i.p), name="waiting")
-        full = Signal()  # `waiting` holds what came while `o` was held up
-        m.d.comb += self.i.ready.eq(~full)
-        with m.If(self.i.ready):
-            m.d.sync += coming.eq(self.i.p)
-        with m.If(self.o.ready | ~self.o.valid):
-            m.d.sync += [
-                self.o.valid.eq(self.i.valid | full),
-                self.o.p.eq(Mux(full, coming, self.i.p)),
-                full.eq(0),
-            ]
-        with m.Elif(self.i.valid):
-            m.d.sync += full.eq(1)
+        full, write, read = Signal(), Signal(), Signal()
+        push, pop = Signal(), Signal()
+        places = [Signal(self._shape, name=f"place{k}") for k in range(2)]
+        m.d.comb += [
+            self.i.ready.eq(~full),
+            push.eq(self.i.valid & ~full),
+            pop.eq(self.o.valid & self.o.ready),
+            self.o.p.eq(Mux(read, places[1], places[0])),
+        ]
+        for k, place in enumerate(places):
+            with m.If(~full & (write == k)):  # what is not valid may come in as well
+                m.d.sync += place.eq(self.i.p)
+        m.d.sync += [write.eq(write ^ push), read.eq(read ^ pop)]
+        with m.If(push & ~pop):
+            m.d.sync += [self.o.valid.eq(1), full.eq(self.o.valid)]
+        with m.Elif(pop & ~push):
+            m.d.sync += [self.o.valid.eq(full), full.eq(0)]
         return m
 
 

@@ -51,9 +51,9 @@ def queue_order(bench: Bench) -> None:
 
 @proved(
     "stream.Slice", "what enters leaves in order, once, unchanged", Ic3(),
-    Fault("hw.stream", "Mux(full, coming, self.i.p)", "self.i.p"),
-    Fault("hw.stream", "m.d.sync += full.eq(1)", "m.d.sync += full.eq(0)"),
-    Fault("hw.stream", "self.i.ready.eq(~full)", "self.i.ready.eq(1)"),
+    Fault("hw.stream", "Mux(read, places[1], places[0])", "Mux(write, places[1], places[0])"),
+    Fault("hw.stream", "full.eq(self.o.valid)", "full.eq(0)"),
+    Fault("hw.stream", "m.If(~full & (write == k))", "m.If(write == k)"),
     parts="real",
 )  # fmt: skip
 def slice_order(bench: Bench) -> None:
