@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from hw import layouts
 from hw.config import Config
-from hw.stream import Queue
+from hw.stream import FlagQueue
 
 DEPTH = 12
 """Requests that wait: a key is fetched in seven cycles, while those in front of it leave."""
@@ -42,8 +42,8 @@ class KeyLoader(wiring.Component):
         m = Module()
         config, item = self._config, loader_item(self._config)
         waiting = data.StructLayout({"item": item, "change": 1})
-        m.submodules.queue = queue = Queue(waiting, depth=DEPTH)
-        m.submodules.jobs = jobs = Queue(config.index_bits, depth=DEPTH)
+        m.submodules.queue = queue = FlagQueue(waiting, depth=DEPTH)
+        m.submodules.jobs = jobs = FlagQueue(config.index_bits, depth=DEPTH)
 
         # which of them have another key than the one before
         accept = self.i.valid & self.i.ready

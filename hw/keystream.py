@@ -12,7 +12,7 @@ from hw.config import Config
 from hw.credit import Credit, FlagCredit
 from hw.key_expansion import KeyExpansion
 from hw.key_loader import KeyLoader, loader_item
-from hw.stream import Queue
+from hw.stream import FlagQueue, Queue
 from hw.subkey import SubkeyCipher
 
 
@@ -78,8 +78,9 @@ class Keystream(wiring.Component):
 
         # out
         done = aes.o_tag
-        m.submodules.queue = queue = Queue(layouts.aligned_beat(config), depth=depth)
-        m.submodules.j0_queue = j0_queue = Queue(128, depth=depth)
+        kind = FlagQueue if config.late else Queue
+        m.submodules.queue = queue = kind(layouts.aligned_beat(config), depth=depth)
+        m.submodules.j0_queue = j0_queue = kind(128, depth=depth)
         wiring.connect(m, queue.o, wiring.flipped(self.o))
         wiring.connect(m, j0_queue.o, wiring.flipped(self.j0))
         selected = Signal(128)

@@ -118,13 +118,18 @@ class Powers(wiring.Component):
         starts = {chain[0] for chain in CHAINS}
         ask, ends = Signal(), Signal()
         m.submodules.odd = odd = Queue(128, depth=len(CHAINS))
-        with m.Switch(step):
-            with m.Case(*(k for k, e in enumerate(STEPS) if e + 1 in starts)):
-                m.d.comb += ask.eq(busy)
-            with m.Case(*(STEPS.index(chain[-1]) for chain in CHAINS)):
-                m.d.comb += ends.eq(1)
+        asking = [k for k, e in enumerate(STEPS) if e + 1 in starts]
+        ending = [STEPS.index(chain[-1]) for chain in CHAINS]
         last = step == len(STEPS) - 1
         advance = Signal()
+        if self._config.late:
+            ask, ends, last = self._ahead(m, step, busy, advance, (asking, ending, [len(STEPS) - 1]))
+        else:
+            with m.Switch(step):
+                with m.Case(*asking):
+                    m.d.comb += ask.eq(busy)
+                with m.Case(*ending):
+                    m.d.comb += ends.eq(1)
         m.d.comb += [
             self.factors.valid.eq(ask),
             self.factors.p.a.eq(h),
@@ -180,3 +185,13 @@ class Powers(wiring.Component):
             read = memory.read_port()
             m.d.comb += [read.addr.eq(self.lane_index), self.lanes[lane].eq(read.data)]
         return m
+
+    @staticmethod
+    def _ahead(m, step, busy, advance, groups):
+        """For each group of steps: it is in one of them, from a register."""
+        flags, coming = [Signal(name=f"flag{k}") for k in range(len(groups))], Signal.like(step)
+        m.d.comb += coming.eq(Mux(busy, step + 1, 0))
+        for flag, group in zip(flags, groups, strict=True):
+            with m.If(advance | ~busy):
+                m.d.sync += flag.eq(Cat(coming == k for k in group).any())
+        return busy & flags[0], flags[1], flags[2]
