@@ -60,10 +60,9 @@ class RoundKeys(wiring.Component):
 
 
 class SplitRound(RoundData):
-    """A round of every lane in two cycles: S-box into a register, then what is left.
+    """A round of every lane in three cycles: S-box into a register, MixColumns and key into another.
 
-    The register behind that is the next round's S-box, a block RAM: nothing but the XORs of MixColumns and of the key
-    stands between two registers, beside the S-box by itself.
+    The way from there to the next round's S-box, a block RAM that may be far, has a cycle for itself.
 
     Members
     -------
@@ -71,7 +70,7 @@ class SplitRound(RoundData):
     key : In(128)                         of this round, with `o_rows`
     """
 
-    delay = 2
+    delay = 3
 
     def __init__(self, stage, groups, lanes):
         super().__init__(stage, groups, lanes, {"key": In(128)})
@@ -81,7 +80,8 @@ class SplitRound(RoundData):
         sbox = BlockSbox(m)
         for g in range(self._groups):
             substituted = [delayed(m, row, 1, f"row{g}_{r}_") for r, row in enumerate(self._substitute(m, sbox, g))]
-            m.d.comb += [self.o_rows[g][r].eq(row) for r, row in enumerate(self._mix(m, g, substituted, self.key))]
+            mixed = self._mix(m, g, substituted, self.key)
+            m.d.comb += [self.o_rows[g][r].eq(delayed(m, row, 1, f"mixed{g}_{r}_")) for r, row in enumerate(mixed)]
         return m
 
 
@@ -138,12 +138,12 @@ class StoredAes(wiring.Component):
 
         keys, select, write, coming = [], self.select, self.write, self.write
         for row in range(0, ROUNDS + 1, 2):
-            m.submodules[f"key{row}"] = unit = RoundKeys(config, SplitRound.delay + (row == 0))
+            m.submodules[f"key{row}"] = unit = RoundKeys(config, SplitRound.delay)
             if row % 4 == 0:  # one register for four: the rows are all over the chip
                 coming, write = write, self._registered(m, write, f"write{row}")
             here = self._registered(m, coming.en & (coming.row[1:] == row // 2), f"here{row}")
             if row:
-                for cycle in range(2 * SplitRound.delay + (row == 2)):  # the first round comes a cycle behind `white`
+                for cycle in range(2 * SplitRound.delay):
                     select = self._registered(m, select, f"select{row}_{cycle}")
             m.d.comb += [unit.write.eq(write), unit.write.en.eq(here), unit.select.eq(select)]
             keys += unit.o
