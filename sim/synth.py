@@ -380,7 +380,6 @@ def synthesise(
     place: bool = False,
     estimate: bool = False,
     nextpnr: Path | None = None,
-    timing_driven: bool = True,
     seed: int = 1,
     clock: float | None = None,
     progress: Progress | None = None,
@@ -388,7 +387,6 @@ def synthesise(
     """Size of a top, with `place` its clock, with `estimate` its longest paths before that.
 
     `folder` keeps what the tools read and write. `nextpnr`: a program in place of the wheel's.
-    Without `timing_driven` it places for short wires.
     """
     chosen = TARGETS[target]
     if (place or estimate) and target != "ecp5":
@@ -414,6 +412,6 @@ def synthesise(
     if place:
         from sim.synth_place import place_and_route
 
-        placed = place_and_route(folder, top, seed, clock or chosen.clock, tell, nextpnr, timing_driven)
+        placed = place_and_route(folder, top, seed, clock or chosen.clock, tell, nextpnr)
     mhz = placed.mhz if placed else clock or chosen.clock
     return Synthesis(config, top, chosen, rooms, mhz, placed, estimated, tools)

@@ -35,7 +35,7 @@ from sim.synth import (
     versions,
 )
 from sim.synth_depth import LUT, WIRE, LongPath, longest_paths
-from sim.synth_place import PATIENCE, place_and_route, read_report
+from sim.synth_place import PATIENCE, ROUTER, place_and_route, read_report, set_router
 from tests.sim.standin import StandIn
 
 KEPT = Path(__file__).parents[1] / "data" / "synth.json"
@@ -150,29 +150,49 @@ def test_the_harness_connects_every_port():
         assert sorted(bit for place in places for bit in place) == list(range(width))
 
 
+def standin(folder, route: str):
+    """A program that writes a placed netlist, and behind that runs the shell commands `route`."""
+    placed = '{"modules": {"harness": {"settings": {\n"place": "1",\n"router": "router2"\n},\n"cells": {"a": {}}}}}'
+    program = folder / "nextpnr"
+    program.write_text(f"""#!/bin/sh
+case "$*" in
+*--no-route*) echo "$@" > told_place; echo '{placed}' > placed.json;;
+*) echo "$@" > told_route; {route}
+esac
+""")
+    program.chmod(0o755)
+    return program
+
+
 def test_a_router_that_gets_no_further_is_given_up(tmp_path):
     rounds = [300, 200, 100, *([120] * PATIENCE), 90, 0]
     said = "".join(
         f"Info:     iter={n} wires=9 overused={over} overuse=9" + chr(10) for n, over in enumerate(rounds, 1)
     )
-    program = tmp_path / "nextpnr"
-    program.write_text(f"#!/bin/sh\ncat <<'END'\n{said}END\n")
-    program.chmod(0o755)
+    (tmp_path / "said").write_text(said)
     told: list[str] = []
     with pytest.raises(InputError, match=f"in {3 + PATIENCE} rounds never fewer than 100 wires"):
+        program = standin(tmp_path, "cat said;;")
         place_and_route(tmp_path, "rx", 1, 100, lambda text, share: told.append(text), program)
     assert told[-1] == f"nextpnr: routing, round {3 + PATIENCE}, wires used twice: 120"
 
 
-@pytest.mark.parametrize("timing_driven", [True, False])
-def test_what_nextpnr_is_told(tmp_path, timing_driven):
-    program = tmp_path / "nextpnr"
-    program.write_text('#!/bin/sh\necho "$@" > told\necho "ERROR: enough"\nexit 1\n')
-    program.chmod(0o755)
+def test_what_nextpnr_is_told(tmp_path):
+    program = standin(tmp_path, 'echo "ERROR: enough"; exit 1;;')
     with pytest.raises(InputError, match="ERROR: enough"):
-        place_and_route(tmp_path, "rx", 7, 100, lambda text, share: None, program, timing_driven)
-    told = (tmp_path / "told").read_text().split()
-    assert told[told.index("--seed") + 1] == "7" and ("--no-tmdriv" in told) is not timing_driven
+        place_and_route(tmp_path, "rx", 7, 100, lambda text, share: None, program)
+    placing, routing = ((tmp_path / f"told_{name}").read_text().split() for name in ("place", "route"))
+    assert placing[placing.index("--seed") + 1] == "7" and "--no-place" not in placing
+    assert {"--no-pack", "--no-place"} < set(routing) and "--no-route" not in routing
+    (netlist,) = json.loads((tmp_path / "placed.json").read_text())["modules"].values()
+    assert netlist["settings"] == {"place": "1", "router": "router2"} | ROUTER
+    assert netlist["cells"] == {"a": {}}
+
+
+def test_a_placed_netlist_without_settings(tmp_path):
+    (tmp_path / "placed.json").write_text("{}")
+    with pytest.raises(InputError, match="placed.json: has no settings"):
+        set_router(tmp_path / "placed.json")
 
 
 def test_a_program_that_is_no_nextpnr(tmp_path, capsys):
