@@ -19,7 +19,7 @@ class Config:
         Connections of the table, a power of two, 8 to 4096.
     sbox : str
         "rom": S-boxes as combinational-read ROM (LUTs; fastest to simulate), an AES round a cycle. "logic": as gates,
-        the same cycles. "bram": those of the data in block RAM, a round in two cycles.
+        the same cycles. "bram": those of the data in block RAM, a round in three cycles.
     rx_policy : RxPolicy
         How the receive device goes on behind a gap; shapes nothing of the transmit device.
     """

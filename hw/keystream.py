@@ -15,10 +15,13 @@ from hw.key_loader import KeyLoader, loader_item
 from hw.stream import FlagQueue, Queue
 from hw.subkey import SubkeyCipher
 
+J0_DEPTH = 32
+"""E(J0)s that fit in their queue."""
+
 
 def depth_of(config: Config) -> int:
-    """Beats that fit in each output queue; more than are under way, so that the queues alone never cost a cycle."""
-    return 48 if config.late else 32
+    """Beats that fit in the output queue; more than are under way, so that the queues alone never cost a cycle."""
+    return 64 if config.late else 32
 
 
 class Keystream(wiring.Component):
@@ -80,7 +83,7 @@ class Keystream(wiring.Component):
         done = aes.o_tag
         kind = FlagQueue if config.late else Queue
         m.submodules.queue = queue = kind(layouts.aligned_beat(config), depth=depth)
-        m.submodules.j0_queue = j0_queue = kind(128, depth=depth)
+        m.submodules.j0_queue = j0_queue = kind(128, depth=J0_DEPTH)
         wiring.connect(m, queue.o, wiring.flipped(self.o))
         wiring.connect(m, j0_queue.o, wiring.flipped(self.j0))
         selected = Signal(128)
@@ -120,7 +123,7 @@ class Keystream(wiring.Component):
         """Takes a request if there is a place in every queue it will reach, and `room`."""
         kind = FlagCredit if self._config.late else Credit
         m.submodules.credit = credit = kind(depth)
-        m.submodules.j0_credit = j0_credit = kind(depth)
+        m.submodules.j0_credit = j0_credit = kind(J0_DEPTH)
         wants_j0, accept = Signal(), Signal()
         m.d.comb += [
             wants_j0.eq(self.i.p.j0_lanes.any() & ~self.i.p.end),

@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from hw import layouts
 from hw.aes import AesPipeline
 from hw.config import Config
-from hw.keystream import Keystream, depth_of
+from hw.keystream import J0_DEPTH, Keystream
 from tests.hw.testbench import run_streams
 
 CONNECTIONS = 8
@@ -187,7 +187,7 @@ def test_each_output_may_stand_still(j0_every, sbox):
     """j0 stands still until nothing moves any more, then runs; the other way round behind that."""
     scenario = Scenario(16, 200, j0_every=j0_every, seed=5, sbox=sbox)
     dut, keystream, j0, phase = scenario.dut, [], [], [0]
-    late, places = sbox == "bram", depth_of(scenario.config)
+    late, places = sbox == "bram", J0_DEPTH
     wanting = [k for k, request in enumerate(scenario.requests) if request["j0_lanes"] and not request["end"]]
     before = wanting[places] if places < len(wanting) else len(scenario.requests)
 
