@@ -3,6 +3,9 @@
 Every time is the maximum of a few earlier ones plus a constant (`costs`), so the chain is a recurrence over packets. It
 is stepped for many stretches of the packet list at once, each from the state that the stretch before left; those states
 are guessed, and the stretches stepped again until every one ends as the next began. The answer is that of one long run.
+
+Where rooms are about as fast as one another, what one is late by goes on through thousands of packets: `leads` tells
+the next guess how far. What then still differs without a packet entering or leaving at another time is let be.
 """
 
 from collections.abc import Callable
@@ -15,12 +18,13 @@ import numpy as np
 from model.cycles import placing
 from model.cycles.context import Uses
 from model.cycles.costs import NEVER
+from model.cycles.leads import Late, carried
 from model.cycles.packets import NO_PAUSE, Array, Packets
 from model.cycles.placing import State
 from model.cycles.rooms import INSIDE, Rooms
 from model.cycles.rows import Grid, Times, TooLong
 from model.cycles.stalls import ROOMS, stalls
-from model.cycles.steps import Steps
+from model.cycles.steps import LATEST, Steps
 
 STRETCH = 256
 """Packets of a stretch at least: far more than are inside at one time."""
@@ -29,8 +33,14 @@ WARM = 128
 """Packets that the first guess of a state comes from."""
 MOST_LATE = 1 << 22
 """Cycles by which a guess is later than what it comes from: more than a full device takes, and few of 32 bits."""
+TRACKED = ("taken_before", "taken", "tracked", "aligned", "overlaid")
+"""What is as late as the tracker is."""
 TRIES = 64
 """Times that the states between stretches are put right. What is left then is `Timing.doubt`."""
+PATIENCE, SMALL = 7, 8
+"""After so many tries a doubt is left that is no more than such a part of a stretch's cycles."""
+SPARE = 8
+"""Cycles by which the verdict is to be later than what the tracker's being late changes."""
 
 
 @dataclass
@@ -53,7 +63,7 @@ class Timing:
     last_out: Array
     waits: Callable[[], dict[str, Array]]
     doubt: int = 0
-    """0: the times are those of one long run. Else by how much a stretch of the packets was begun too early or late."""
+    """0: packets enter and leave as in one long run. Else by how much a stretch of them was begun too early or late."""
 
     @cached_property
     def stalls(self) -> dict[str, Array]:
@@ -88,6 +98,7 @@ class _Chain:
         self.arrival = grid.rows(packets.arrival + rooms.lead, 0) if np.any(packets.arrival > 0) else None
         self.opening = np.full(grid.stretches, grid.never, kind)
         self.opening[0] = rooms.lead
+        self.tracked = (*TRACKED, *(placing.names_of(rooms) if self.steps.placing else ()))
         self.begin = np.zeros(grid.stretches, np.int64)
         """Cycles in front of each stretch's times."""
 
@@ -115,9 +126,11 @@ class _Chain:
         if n == 1:
             self.steps.step(state, self.opening)
             return 0
-        state = _shifted(self._since(self.steps.step(state, first=first)), state)
+        end = self.steps.step(state, first=first)
+        took = (end["last_in"] + 1).astype(np.int64) * self.grid.steps // (self.grid.steps - first)
+        state = _shifted(self._since(end), state)
         ends = {name: values.copy() for name, values in state.items()}
-        took = np.zeros(n, np.int64)
+        self._late(state, took)
         low, high, doubt = 0, n, 0
         for tries in range(TRIES):
             self.state = state
@@ -128,15 +141,19 @@ class _Chain:
                 ends[name][..., low:high] = values
             following = _shifted(ends, state)
             off = _off(following, state)
-            if not len(_wrong(off)):
+            wrong = self._wrong(off)
+            if not len(wrong):
                 doubt = 0
                 break
             doubt = max(int(np.abs(values).max()) for values in off.values())
-            state = self._later(following, off) if tries == 0 else following
-            self._late(state, took)
-            wrong = _wrong(_off(state, self.state))
-            if not len(wrong):
+            if n > TRIES and tries >= PATIENCE and doubt * SMALL <= int(took.min()):
                 break
+            state = self._later(following, state, ends, took)
+            later = self._wrong(_off(state, self.state))
+            if len(later):
+                wrong = later
+            else:
+                state = following
             low, high = int(wrong[0]), int(wrong[-1]) + 1
         self.begin[1:] = np.cumsum(took)[:-1]
         return doubt
@@ -148,28 +165,42 @@ class _Chain:
             since["begun_out"][:] = self.grid.never
         return since
 
-    def _later(self, state: State, off: State) -> State:
-        """Where the aligner falls behind in many stretches, it does so from stretch to stretch until the device is
-        full; what it has fallen behind by more is gone as soon as packets wait for room."""
-        n, step = self.grid.stretches, off["aligned"]
-        if np.count_nonzero(step) <= n // 8:
-            return state
-        late = np.concatenate((np.zeros(1, np.int64), np.cumsum(step, dtype=np.int64)[:-1]))
-        late = np.clip(late, -MOST_LATE, MOST_LATE).astype(step.dtype)
-        moves = {name: np.count_nonzero(np.any(values.reshape(-1, n), axis=0)) > n // 8 for name, values in off.items()}
-        moved = self.steps.moved(state, late)
-        return {name: moved[name] if moves[name] else values for name, values in state.items()}
+    def _later(self, state: State, begun: State, ends: State, took: Array) -> State:
+        """`state`, which the stretches begun as `begun` leave to one another, with what they leave if they begin so."""
+        ever = begun["aligned"] > self.grid.never // 2
+        off = _off(state, begun)
+        more = [np.where(ever, values, 0) for values in (off["aligned"], off["judged"], off["released"][-1])]
+        entered, worked = took - self._whole(), took - self._work()
+        judged = ends["judged"] - begun["judged"] + worked
+        left = ends["released"][-1] - begun["released"][-1] + entered
+        late = carried(Late(more[0], more[1], more[2]), self.steps.leads, entered, judged, left)
+        for by, known, names in (
+            (late.track, off["aligned"], self.tracked),
+            (late.judge, off["judged"], ("judged", "patched")),
+            (late.leave, off["released"][-1], LATEST),
+        ):
+            by = np.clip(np.where(ever, by - known, 0), -MOST_LATE, MOST_LATE).astype(self.grid.kind)
+            state = state | self.steps.moved({name: state[name] for name in names}, by)
+        return state
+
+    def _wrong(self, off: State) -> Array:
+        """The stretches to be stepped again. If there are many, not those whose tracker begins a little too early or
+        late while the verdict is busy all the time: no packet enters or leaves at another time."""
+        wrong = _wrong(off)
+        if self.grid.stretches <= TRIES:
+            return wrong
+        leads = self.steps.leads
+        seen = np.abs(off["aligned"]) + SPARE > np.minimum(leads.judge, leads.bring)
+        seen[_wrong({name: values for name, values in off.items() if name not in self.tracked})] = True
+        return wrong[seen[wrong]]
 
     def _late(self, state: State, took: Array) -> None:
         """What is judged or leaves late makes all behind it late."""
-        work = self.steps.rows["verdict"].sum(axis=0, dtype=np.int64)
-        judged = _carried(state["judged"], work - took)
+        judged = _carried(state["judged"], self._work() - took)
         np.maximum(state["judged"], judged, out=state["judged"], casting="unsafe")
         rows, steps = self.steps.rows["beats"], self.grid.steps
         beats = np.asarray(rows[steps - INSIDE :], np.int64) + 1
-        whole = (
-            (rows[0] + 1).astype(np.int64) * steps if rows.strides[0] == 0 else rows.sum(axis=0, dtype=np.int64) + steps
-        )
+        whole = self._whole()
         behind = np.cumsum(beats[::-1], axis=0)[::-1] - beats
         carried = _carried(state["released"][-1], whole - took)
         behind = np.concatenate((behind[:, :1], behind[:, :-1]), axis=1)
@@ -179,6 +210,17 @@ class _Chain:
         np.maximum(state["released"], reach, out=state["released"], casting="unsafe")
         if self.steps.holds.place is not None or self.steps.holds.lag:
             np.maximum(state["begun_out"], reach - beats + 1, out=state["begun_out"], casting="unsafe")
+
+    def _whole(self) -> Array:
+        """Cycles of each stretch on the bus."""
+        rows, steps = self.steps.rows["beats"], self.grid.steps
+        if rows.strides[0] == 0:
+            return (rows[0] + 1).astype(np.int64) * steps
+        return rows.sum(axis=0, dtype=np.int64) + steps
+
+    def _work(self) -> Array:
+        """Cycles of the verdict's room for each stretch."""
+        return self.steps.rows["verdict"].sum(axis=0, dtype=np.int64)
 
     def _arriving(self) -> int:
         """Times of all stretches since one beginning."""

@@ -7,6 +7,7 @@ import numpy as np
 from model.cycles import placing
 from model.cycles.context import PARTS, Uses
 from model.cycles.costs import NEVER
+from model.cycles.leads import Leads
 from model.cycles.packets import NO_PAUSE, Packets
 from model.cycles.placing import Placing, State
 from model.cycles.rooms import INSIDE, Direction, Rooms
@@ -81,6 +82,7 @@ class Steps:
         kind, whole, longer = grid.kind, (grid.steps, grid.stretches), (grid.steps + INSIDE, grid.stretches)
         self.first_in, self.last_in = np.empty(whole, kind), np.empty(whole, kind)
         self.released, self.begun_out = np.empty(longer, kind), np.empty(longer, kind)
+        self.leads = Leads.of(grid.stretches, kind)
 
     def empty(self) -> State:
         """Of each stretch: the device without a packet, the last beat in at -1."""
@@ -155,16 +157,19 @@ class Steps:
             self.placing.begin(state, low, high)
         last, g, c, o, taken2, taken, f, d, v, q, y, x, bus = (state[name] for name in KEPT)
         most, add, copy = np.maximum, np.add, np.copyto
-        one, two, late = np.empty(n, kind), np.empty(n, kind), np.empty(n, np.bool_)
+        one, two, own, late = np.empty(n, kind), np.empty(n, kind), np.empty(n, kind), np.empty(n, np.bool_)
         unit, plan, order, ahead = same(1), same(r.plan), same(r.order), same(r.overlay_next)
         never = same(self.never)
         behind = same(-r.behind)
         aligned = same(-r.aligned_beats)
+        leads, least, zero = self.leads.part(part, -self.never), np.minimum, same(0)
         for s in range(first, steps):
             more = row["beats"][s]
             # way in
             a = add(last, gap[s], out=entered[s])
-            most(a, add(released[s], unit, out=one), out=a)
+            room = add(released[s], unit, out=one)
+            least(leads.enter, np.subtract(a, room, out=two), out=leads.enter)
+            most(a, room, out=a)
             if arrivals is not None:
                 most(a, arrivals[s], out=a)
             elif opening is not None and s == 0:
@@ -172,10 +177,11 @@ class Steps:
             if pause is not None:
                 most(a, add(x, pause[s], out=one), out=a)
             last = add(a, more, out=left[s])
-            if lag:
-                most(last, add(begun_out[s + INSIDE - lag], beat[s], out=one), out=last)
-            elif place is not None:
-                most(last, add(flat[s * all_ :].take(place[s]), beat[s], out=one), out=last)
+            if lag or place is not None:
+                held = begun_out[s + INSIDE - lag] if place is None else flat[s * all_ :].take(place[s])
+                room = add(held, beat[s], out=one)
+                least(leads.enter, np.subtract(last, room, out=two), out=leads.enter)
+                most(last, room, out=last)
             h = add(a, row["parse"][s], out=t["parsed"][s])
             # lookup
             if r.lookup:
@@ -204,6 +210,12 @@ class Steps:
                 np.greater_equal(f, here, out=late)
                 late &= chained[s]
                 copy(w, on, where=late)
+            slack = on
+            slack -= here
+            if chained is not None:
+                copy(slack, np.subtract(f, here, out=here), where=late)
+            least(leads.track, slack, out=leads.track)
+            leads.idle -= least(slack, zero, out=slack)
             taken2, taken = taken, most(w, f, out=t["turned"][s])
             if before:
                 before["turned"][s + INSIDE] = taken
@@ -239,6 +251,7 @@ class Steps:
             # GHASH, verdict
             powered = add(reach, row["power"][s], out=t["powered"][s])
             judged, v = v, add(v, row["verdict"][s], out=t["judged"][s])
+            copy(own, v)
             if self.placing:
                 summed = self.placing.step(s, reach, judged)
                 add(self.placing.there, r.end, out=powered)
@@ -247,15 +260,22 @@ class Steps:
                 most(v, add(summed, row["judge"][s], out=one), out=v)
             most(v, powered, out=v)
             most(v, add(done, row["settle"][s], out=one), out=v)
+            own -= most(one, powered, out=one)
+            least(leads.judge, own, out=leads.judge)
             # way out
             first_out = add(earlier, ahead, out=one)
             if alone is not None:
                 copy(first_out, q + r.overlay, where=alone[s])
             go = add(v, order, out=two)
+            least(leads.bring, np.subtract(go, first_out, out=own), out=leads.bring)
             out = most(go, first_out, out=begun_out[s + INSIDE])
-            most(out, add(released[s + INSIDE - 1], unit, out=one), out=out)
+            room = add(released[s + INSIDE - 1], unit, out=one)
+            least(leads.leave, np.subtract(room, out, out=own), out=leads.leave)
+            most(out, room, out=out)
             gone = add(out, more, out=released[s + INSIDE])
-            most(gone, add(q, row["flush"][s], out=one), out=gone)
+            brought = add(q, row["flush"][s], out=one)
+            least(leads.bring, np.subtract(gone, brought, out=own), out=leads.bring)
+            most(gone, brought, out=gone)
             if transmit:
                 y = most(add(y, row["patches"][s], out=one), go, out=t["patched"][s])
                 most(gone, y, out=gone)
