@@ -166,7 +166,7 @@ class Beats(wiring.Component):
         low_here, first_here, last_here = Signal(config.rotate_bits + 2), Signal(), Signal()
         rotate_here, beat_here, counter_here = Signal(config.rotate_bits), Signal(pointer_bits), Signal(16)
         remaining_here, past_here = Signal(layouts.EXPONENT_BITS), Signal(signed(pointer_bits))
-        needed_here, grows_here, fragment_here = Signal(pointer_bits), Signal(), Signal(self._fragment)
+        needed_here, grows_here, packet_here = Signal(pointer_bits), Signal(), Signal.like(w.packet)
         written, written_before = Signal(pointer_bits), Signal(pointer_bits)
         ready_first, ended_here = Signal(), Signal()
         step, may_go, before = self.step, Signal(), Signal()
@@ -187,7 +187,7 @@ class Beats(wiring.Component):
         m.d.sync += [
             loaded.eq(Cat(load, loaded[0])),
             valid.eq(load | (valid & ~leaves)),
-            ended_here.eq(Mux(load, ended_next | is_end, ended_here | is_below(fragment_here.work.packet, self.ended))),
+            ended_here.eq(Mux(load, ended_next | is_end, ended_here | is_below(packet_here, self.ended))),
             step.eq(
                 (self.room & load & ready_first)
                 | (may_go & ended_here)
@@ -211,8 +211,7 @@ class Beats(wiring.Component):
         ]
         with m.If(load):
             m.d.sync += [
-                fragment_here.eq(statics),
-                fragment_here.work.eq(work),
+                packet_here.eq(packet),
                 first_here.eq(1),
                 last_here.eq(only | is_end),
                 rotate_here.eq(start),
@@ -252,6 +251,11 @@ class Beats(wiring.Component):
             beat.body_low.eq(Mux(low_here > width, width, low_here)),
             *(getattr(beat, name).eq(clipped_to_power(value, width)) for name, value in here.items()),
         ]
+        # What is wide follows a cycle later, while its sources are as they were.
+        work_before, fragment_here = Signal.like(work), Signal(self._fragment)
+        m.d.sync += work_before.eq(work)
+        with m.If(loaded[0]):
+            m.d.sync += [fragment_here.eq(statics), fragment_here.work.eq(work_before)]
         with m.If(loaded[1]):  # the next fragment is loaded in this cycle at the earliest
             m.d.sync += self.fragment.eq(fragment_here)
         return m

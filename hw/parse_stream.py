@@ -39,7 +39,8 @@ class StreamParse(Parse):
 
     Contract: as `Parse`, but a frame's items are offered 17 cycles after beat k of it was taken, if the two behind it
     came without a pause: k is the last one, or the one, counted from the IP header on, with the end of the TCP
-    header's first 20 bytes. `i.ready` falls when one of the outputs has 31 items.
+    header's first 20 bytes. Headers leave every other cycle at most, as frames of two beats and more do. `i.ready`
+    falls when one of the outputs has 31 items.
     """
 
     def __init__(self, config):
@@ -67,9 +68,11 @@ class StreamParse(Parse):
             m.submodules[f"{name}_queue"] = queues[name] = queue = FlagQueue(source.p.shape(), depth=QUEUE_DEPTH)
             m.d.comb += [queue.i.p.eq(source.p), queue.i.valid.eq(source.valid)]
         wiring.connect(m, queues.pop("plan").o, wiring.flipped(self.plan))
-        m.d.comb += self.o.valid.eq(Cat(queue.o.valid for queue in queues.values()).all())
+        taken = Signal()  # the queues give way a cycle later
+        m.d.comb += self.o.valid.eq(Cat(queue.o.valid for queue in queues.values()).all() & ~taken)
+        m.d.sync += taken.eq(self.o.valid & self.o.ready)
         for queue in queues.values():
-            m.d.comb += queue.o.ready.eq(self.o.valid & self.o.ready)
+            m.d.comb += queue.o.ready.eq(taken)
             m.d.comb += [self.o.p[name].eq(queue.o.p[name]) for name in queue.o.p.shape().members]
         m.d.comb += go.eq(Cat(self._room(m, begin)).all())
         return m
