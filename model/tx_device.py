@@ -60,7 +60,8 @@ class GoldenTxDevice:
             kind = TxKind.RETRANSMIT if count and request.kind is TxKind.PREFIX else request.kind
             cut = piece is not frame
             last = not cut or (count == len(pieces) - 1 and holds_packet(frame))
-            sent, status = self._transmit(piece, kind, replace(request, adopt=request.adopt and last), cut)
+            asked = request if last or not request.adopt else replace(request, adopt=False)
+            sent, status = self._transmit(piece, kind, asked, cut)
             self.counters[_STATUS_COUNTERS[status]] += 1
             out.append(Sent(sent, status, 0 if kind is TxKind.PASS else request.handle))
         return out

@@ -3,7 +3,7 @@
 Tags come from AESGCM of `cryptography` on a record's assembled plaintext, ranges of ciphertext from AES-CTR.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from model.commands import Add, Resync, TrackerState
 from model.contract import EXPLICIT_NONCE_SIZE, HEADER_SIZE, TAG_RING, TAG_SIZE, TxKind, TxStatus
@@ -50,7 +50,10 @@ class _Position:
     record: _Record | None = None
 
     def copy(self) -> "_Position":
-        return replace(self, record=replace(self.record) if self.record else None)
+        """By the constructors: `dataclasses.replace` took a quarter of the model's time."""
+        one = self.record
+        record = _Record(one.opened, one.taken, one.blind, one.plain) if one else None
+        return _Position(self.expected, self.number, self.header, record)
 
 
 @dataclass(slots=True)
