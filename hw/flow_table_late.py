@@ -32,6 +32,7 @@ class LateFlowTable(FlowTable):
         first = Signal(table_item(config))  # the item whose fingerprints are read
         item = Signal(table_item(config))  # the item whose key is compared
         over, ready = Signal(), Signal()  # from `first` to `item`: in this cycle; possible
+        follows = Signal()  # the cycle behind `over`, in which `first` still stands: what is wide comes over
         operating = Signal()  # an INSERT or REMOVE is inside
         fingerprint = Signal(FINGERPRINT_BITS)
         bucket = [Signal(bucket_bits(config), name=f"bucket{k}") for k in range(2)]
@@ -145,12 +146,15 @@ class LateFlowTable(FlowTable):
 
         with m.If(ready):  # what has not come over may be taken as well: one register enables all
             m.d.sync += [
-                item.eq(first),
                 equal.eq(0),
                 matches.eq(Mux((first.kind == Kind.FIND) | (first.kind == Kind.INSERT), fits[0] & fits[1], 0)),
                 free.eq(~Cat(s.valid for s in slots)),
                 [register.eq(s.index) for register, s in zip(indices, slots, strict=True)],
             ]
+
+        m.d.sync += follows.eq(over)
+        with m.If(follows):
+            m.d.sync += item.eq(first)
 
         with m.FSM(name="compare"):
             with m.State("idle"):
@@ -206,7 +210,7 @@ class LateFlowTable(FlowTable):
                 m.next = "decide"
 
             with m.State("fetch"):
-                m.d.sync += picked.eq(item.handle)
+                m.d.sync += picked.eq(first.handle)
                 m.next = "read fetched"
             with m.State("read fetched"):
                 m.next = "keep fetched"

@@ -80,11 +80,14 @@ class Lookup(wiring.Component):
         key = Signal(flow_key())
         words = hash_words(key) + [Const(0, 32)] * (steps * toeplitz.words - HASH_WORDS)
         groups = Array(Cat(reversed(words[k : k + toeplitz.words])) for k in range(0, len(words), toeplitz.words))
+        offered = Signal(flow_key()) if late else key
         with m.If(serve_table):
-            m.d.comb += key.eq(self.table.p.key)
+            m.d.comb += offered.eq(self.table.p.key)
         with m.Else():
             for name in ("ipv6", "remote_address", "local_address", "remote_port", "local_port"):
-                m.d.comb += key[name].eq(self.i.p[name])
+                m.d.comb += offered[name].eq(self.i.p[name])
+        if late:
+            m.d.sync += key.eq(offered)
         chosen = None
         if late:
             turns = Signal(steps, init=1)  # `place`, a bit each
@@ -141,12 +144,12 @@ class Lookup(wiring.Component):
 
         with m.FSM():
             with m.State("choose"):
-                if late:  # whose turn it is comes from a register
+                m.d.comb += serve_table.eq(self.table.valid)
+                if late:  # whose turn it is comes from a register, and what is hashed
                     m.d.sync += serving.eq(self.table.valid)
                     with m.If(self.table.valid | self.i.valid):
                         m.next = "begin"
                 else:
-                    m.d.comb += serve_table.eq(self.table.valid)
                     with m.If(Mux(self.table.valid, self.table.p.insert, self.i.valid & self.i.p.candidate)):
                         m.d.sync += serving.eq(self.table.valid)
                         step()

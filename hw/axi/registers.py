@@ -51,8 +51,8 @@ class Registers(wiring.Component):
     """A block of registers (docs/registers.md) and the command streams behind it.
 
     Contract: writes and reads are answered in the same cycle, but for a read of the READ window, which waits for the
-    device's answer to READ, and writes that come meanwhile. Keys can be read at no address; they are erased
-    when the device has taken the command.
+    device's answer to READ, and writes that come meanwhile. What is written to the command window is in it two cycles
+    later. Keys can be read at no address; they are erased when the device has taken the command.
 
     Parameters
     ----------
@@ -92,7 +92,6 @@ class Registers(wiring.Component):
         opcode = Signal(8)
         word = Signal(range(READ_WINDOW_WORDS))
         high = Signal(32)  # upper half of the word of the READ space that was read last
-        fire = Signal()
         window = {r.member: Signal(len(Value.cast(commands.p[r.member])), name=r.member) for r in COMMAND}
 
         m.d.comb += [
@@ -120,8 +119,17 @@ class Registers(wiring.Component):
         with m.If(reading & ~busy):
             m.d.sync += reading.eq(0)
 
-        # --- writes
-        strobe = bus.write_strobe
+        # --- writes; into the window from registers: a decision that enables hundreds of bits takes a cycle
+        places = {address: (r, k) for r in COMMAND for k, address in enumerate(_words(r))}
+        chosen, written = Signal(len(places)), Signal(len(places))
+        strobe, strobe_before, data_before = bus.write_strobe, Signal(4), Signal(32)
+        m.d.sync += [written.eq(chosen), strobe_before.eq(strobe), data_before.eq(bus.write_data)]
+        for number, (register, k) in enumerate(places.values()):
+            for lane in range(4):
+                part = window[register.member][32 * k + 8 * lane : 32 * k + 8 * lane + 8]
+                if len(part):
+                    with m.If(written[number] & strobe_before[lane]):
+                        m.d.sync += part.eq(data_before[8 * lane : 8 * lane + 8])
         with m.If(bus.write & ~reading):
             m.d.comb += bus.write_done.eq(1)
             with m.Switch(bus.write_address[2:]):
@@ -130,22 +138,15 @@ class Registers(wiring.Component):
                         m.d.comb += bus.write_answer.eq(Answer.SLVERR)
                 with m.Case(*range(READ_WINDOW // 4, READ_WINDOW // 4 + 2 * READ_WINDOW_WORDS)):
                     m.d.comb += bus.write_answer.eq(Answer.SLVERR)
-                for register in COMMAND:
-                    value = window[register.member]
-                    for k, address in enumerate(_words(register)):
-                        with m.Case(address):
-                            with m.If(busy):
-                                m.d.comb += bus.write_answer.eq(Answer.SLVERR)
-                            for lane in range(4):
-                                part = value[32 * k + 8 * lane : 32 * k + 8 * lane + 8]
-                                if len(part):
-                                    with m.If(~busy & strobe[lane]):
-                                        m.d.sync += part.eq(bus.write_data[8 * lane : 8 * lane + 8])
+                for number, address in enumerate(places):
+                    with m.Case(address):
+                        with m.If(busy):
+                            m.d.comb += bus.write_answer.eq(Answer.SLVERR)
+                        m.d.comb += chosen[number].eq(~busy)
                 with m.Case(*_words(DOORBELL)):
                     with m.If(busy | answered):
                         m.d.comb += bus.write_answer.eq(Answer.SLVERR)
                     with m.Elif(strobe[0]):
-                        m.d.comb += fire.eq(1)
                         m.d.sync += [opcode.eq(bus.write_data[:8]), offered.eq(1), awaited.eq(1)]
                 with m.Case(*_words(POP)):
                     with m.If(~answered):
@@ -192,7 +193,7 @@ class Registers(wiring.Component):
                     m.d.comb += bus.read_answer.eq(Answer.SLVERR)
                 with m.Else():
                     m.d.comb += bus.read_done.eq(0)
-                    with m.If(bus.read & ~reading & ~fire):
+                    with m.If(bus.read & ~reading & ~bus.write):  # not beside a doorbell, nor a word on its way
                         m.d.sync += [
                             word.eq(bus.read_address[3:]),  # the window stands at a multiple of its size
                             offered.eq(1),

@@ -131,7 +131,8 @@ streams(
 
 streams(
     "axi.registers", lambda: registers.Registers(FULL, Direction.RECEIVE),
-    Fault("hw.axi.registers", "with m.If(~busy & strobe[lane]):", "with m.If(strobe[lane]):"),
+    Fault("hw.axi.registers", "chosen[number].eq(~busy)", "chosen[number].eq(1)"),
+    Fault("hw.axi.registers", "~reading & ~bus.write):", "~reading):"),
 )  # fmt: skip
 
 

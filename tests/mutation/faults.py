@@ -402,9 +402,9 @@ FAULTS = [
             "window[r.member].eq(0) for r in COMMAND if r.secret",
             "window[r.member].eq(0) for r in COMMAND[:1]",
         ),
-        ("byte-strobes-ignored", "m.If(~busy & strobe[lane])", "m.If(~busy)"),
+        ("byte-strobes-ignored", "written[number] & strobe_before[lane]", "written[number]"),
         ("doorbell-while-a-response-waits", "with m.If(busy | answered):", "with m.If(busy):"),
-        ("command-changed-while-offered", "with m.If(~busy & strobe[lane]):", "with m.If(strobe[lane]):"),
+        ("command-changed-while-offered", "chosen[number].eq(~busy)", "chosen[number].eq(1)"),
         (
             "high-half-of-the-low-word",
             "m.d.sync += high.eq(responses.p.value[32:])",
