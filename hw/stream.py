@@ -48,8 +48,8 @@ class Queue(wiring.Component):
 class Slice(wiring.Component):
     """Two registers in a stream's way: neither `valid` nor `ready` goes through in the same cycle.
 
-    Contract: that of a Queue of depth 2. Which register is written and which is shown comes from registers alone, so
-    that no `ready` enables a whole payload.
+    Contract: that of a Queue of depth 2. Which register is written and which is shown is one register's output each,
+    so that no `ready` enables a whole payload.
 
     Members
     -------
@@ -63,23 +63,28 @@ class Slice(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        full, write, read = Signal(), Signal(), Signal()
+        full, full_next, write, write_next, read = (Signal() for _ in range(5))
         push, pop = Signal(), Signal()
         places = [Signal(self._shape, name=f"place{k}") for k in range(2)]
+        follows = [Signal(name=f"follows{k}", init=k == 0) for k in range(2)]  # what is not valid may come in as well
         m.d.comb += [
             self.i.ready.eq(~full),
             push.eq(self.i.valid & ~full),
             pop.eq(self.o.valid & self.o.ready),
+            full_next.eq(~pop & (full | (push & self.o.valid))),
+            write_next.eq(write ^ push),
             self.o.p.eq(Mux(read, places[1], places[0])),
         ]
         for k, place in enumerate(places):
-            with m.If(~full & (write == k)):  # what is not valid may come in as well
+            m.d.sync += follows[k].eq(~full_next & (write_next == k))
+            with m.If(follows[k]):
                 m.d.sync += place.eq(self.i.p)
-        m.d.sync += [write.eq(write ^ push), read.eq(read ^ pop)]
-        with m.If(push & ~pop):
-            m.d.sync += [self.o.valid.eq(1), full.eq(self.o.valid)]
-        with m.Elif(pop & ~push):
-            m.d.sync += [self.o.valid.eq(full), full.eq(0)]
+        m.d.sync += [
+            write.eq(write_next),
+            read.eq(read ^ pop),
+            full.eq(full_next),
+            self.o.valid.eq(push | full | (self.o.valid & ~pop)),
+        ]
         return m
 
 

@@ -52,8 +52,8 @@ def queue_order(bench: Bench) -> None:
 @proved(
     "stream.Slice", "what enters leaves in order, once, unchanged", Ic3(),
     Fault("hw.stream", "Mux(read, places[1], places[0])", "Mux(write, places[1], places[0])"),
-    Fault("hw.stream", "full.eq(self.o.valid)", "full.eq(0)"),
-    Fault("hw.stream", "m.If(~full & (write == k))", "m.If(write == k)"),
+    Fault("hw.stream", "(push & self.o.valid)", "push"),
+    Fault("hw.stream", "follows[k].eq(~full_next & (write_next == k))", "follows[k].eq(write_next == k)"),
     parts="real",
 )  # fmt: skip
 def slice_order(bench: Bench) -> None:
