@@ -47,3 +47,28 @@ class FlagCredit(wiring.Component):
         with m.Elif(self.give & ~self.take):
             m.d.sync += [used.eq(used - 1), self.free.eq(1)]
         return m
+
+
+class DistantCredit(wiring.Component):
+    """A Credit that counts `take` and `give` a cycle later, so both may come from afar; one place is never used.
+
+    Members
+    -------
+    as of Credit
+    """
+
+    def __init__(self, depth):
+        self._depth = depth
+        super().__init__({"take": In(1), "give": In(1), "free": Out(1, init=1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        used, taken, given = Signal(range(self._depth + 1)), Signal(), Signal()
+        following = (used + taken - given)[: len(used)]
+        m.d.sync += [
+            taken.eq(self.take),
+            given.eq(self.give),
+            used.eq(following),
+            self.free.eq(following < self._depth - 1),
+        ]
+        return m

@@ -9,7 +9,7 @@ from hw import layouts
 from hw.aes import AesPipeline
 from hw.aes_stored import StoredAes
 from hw.config import Config
-from hw.credit import Credit, FlagCredit
+from hw.credit import Credit, DistantCredit
 from hw.key_expansion import KeyExpansion
 from hw.key_loader import KeyLoader, loader_item
 from hw.stream import FlagQueue, Queue
@@ -121,7 +121,7 @@ class Keystream(wiring.Component):
 
     def _admit(self, m, depth, room):
         """Takes a request if there is a place in every queue it will reach, and `room`."""
-        kind = FlagCredit if self._config.late else Credit
+        kind = DistantCredit if self._config.late else Credit
         m.submodules.credit = credit = kind(depth)
         m.submodules.j0_credit = j0_credit = kind(J0_DEPTH)
         wants_j0, accept = Signal(), Signal()
@@ -202,13 +202,15 @@ class Keystream(wiring.Component):
             write.addr.eq(operation.index),
             write.data.iv.eq(operation.iv),
             write.data.aes256.eq(operation.aes256),
+            aes.write.eq(expansion.write),
+            aes.select.eq(loader.select),
+        ]
+        m.d.sync += [  # the key follows what is offered: it is erased with it, and only `start` is a decision
             expansion.start.eq(accept_key),
             expansion.key.eq(operation.key),
             expansion.aes256.eq(operation.aes256),
             expansion.erase.eq(~operation.derive),
             expansion.index.eq(operation.index),
-            aes.write.eq(expansion.write),
-            aes.select.eq(loader.select),
         ]
         with m.If(accept_key):
             m.d.sync += [deriving.eq(1), derive.eq(operation.derive), derive_index.eq(operation.index)]

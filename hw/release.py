@@ -6,9 +6,13 @@ from amaranth.lib.wiring import In, Out
 
 from hw import layouts
 from hw.config import Config
+from hw.credit import FlagCredit
 from hw.overlay import Overlay
-from hw.stream import Queue, Slice
+from hw.stream import FlagQueue, Queue, Slice
 from model.contract import Status
+
+OUT_DEPTH = 4
+"""Beats on their way out with `config.late`: a place for each cycle from the decision to where it is free again."""
 
 
 class Release(wiring.Component):
@@ -77,16 +81,22 @@ class Release(wiring.Component):
         return m
 
     def _late(self, m, overlay):
-        """Whether a beat goes is decided by four registers, and enables nothing that is wide."""
+        """Whether a beat goes is decided by four registers, and enables nothing that is wide.
+
+        Data and what goes over them stand in registers for a cycle; the queue behind has a place for them.
+        """
         config = self.config
         gated_order = data.StructLayout({"order": layouts.release_order(config), "gate": 1})
         m.submodules.order_slice = orders = Slice(gated_order)
         m.submodules.i_slice = beats = Slice(layouts.beat(config))
-        m.submodules.o_slice = out = Slice(layouts.output_beat(config))
+        m.submodules.out = out = FlagQueue(layouts.output_beat(config), depth=OUT_DEPTH)
+        m.submodules.credit = credit = FlagCredit(OUT_DEPTH)
         wiring.connect(m, out.o, wiring.flipped(self.o))
         owing = Signal(range(4))  # orders here, without those whose frame has come in
         may, comes = Signal(), Signal()
-        go = Signal()
+        go, went = Signal(), Signal()
+        going = Signal(layouts.output_beat(config))
+        over, covers = Signal(8 * config.width), Signal()
         beat, order, gate = beats.o.p, orders.o.p.order, orders.o.p.gate
         # No beat leaves the packet buffer before the frame's order: the aligner may want it.
         m.d.comb += [
@@ -102,15 +112,24 @@ class Release(wiring.Component):
         ]
         m.d.sync += owing.eq(owing + (self.orders.valid & self.orders.ready) - comes)
         m.d.comb += [
-            go.eq(beats.o.valid & orders.o.valid & overlay.known & out.i.ready),
+            go.eq(beats.o.valid & orders.o.valid & overlay.known & credit.free),
             overlay.go.eq(go),
             overlay.last.eq(beat.last),
             beats.o.ready.eq(go),
             orders.o.ready.eq(go & beat.last),
-            out.i.valid.eq(go),
-            out.i.p.data.eq(beat.data ^ (overlay.data & gate.replicate(8 * config.width))),
-            out.i.p.keep.eq(beat.keep),
-            out.i.p.last.eq(beat.last),
-            out.i.p.descriptor.eq(order.descriptor),
+            credit.take.eq(go),
+            credit.give.eq(out.o.valid & out.o.ready),
+            out.i.valid.eq(went),
+            out.i.p.eq(going),
+            out.i.p.data.eq(going.data ^ (over & covers.replicate(len(over)))),
+        ]
+        m.d.sync += [
+            went.eq(go),
+            going.data.eq(beat.data),
+            going.keep.eq(beat.keep),
+            going.last.eq(beat.last),
+            going.descriptor.eq(order.descriptor),
+            over.eq(overlay.data),
+            covers.eq(gate),
         ]
         m.d.sync += [self.left.eq(go & beat.last), self.counted.eq(order)]

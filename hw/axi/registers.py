@@ -84,6 +84,7 @@ class Registers(wiring.Component):
         bus, commands, responses = self.bus, self.commands, self.responses
 
         offered = Signal()  # the device has not taken the command
+        erase = Signal()  # it took it in the cycle before
         awaited = Signal()  # it has not answered
         busy = Signal()
         reading = Signal()  # the command is a READ of the READ window
@@ -106,10 +107,11 @@ class Registers(wiring.Component):
                 value = Mux(reading, word, value)
             m.d.comb += commands.p[register.member].eq(value)
 
+        m.d.sync += erase.eq(commands.valid & commands.ready & ~reading)
         with m.If(commands.valid & commands.ready):
             m.d.sync += offered.eq(0)
-            with m.If(~reading):
-                m.d.sync += [window[r.member].eq(0) for r in COMMAND if r.secret]
+        with m.If(erase):
+            m.d.sync += [window[r.member].eq(0) for r in COMMAND if r.secret]
         with m.If(responses.valid & responses.ready):
             m.d.sync += awaited.eq(0)
             with m.If(reading):
