@@ -412,6 +412,8 @@ def synthesise(
     if place:
         from sim.synth_place import place_and_route
 
-        placed = place_and_route(folder, top, seed, clock or chosen.clock, tell, nextpnr)
+        whole = sum(rooms.values(), Size())
+        sites = int(whole.lut + whole.lut_ram)
+        placed = place_and_route(folder, top, seed, clock or chosen.clock, sites, tell, nextpnr)
     mhz = placed.mhz if placed else clock or chosen.clock
     return Synthesis(config, top, chosen, rooms, mhz, placed, estimated, tools)

@@ -2,27 +2,34 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from sim.errors import InputError
-from sim.synth import INSTANCE, NEXTPNR, Endpoint, Placed, Progress, Step, room_of, run_program, run_tool
+from sim.synth import HARNESS, INSTANCE, NEXTPNR, Endpoint, Placed, Progress, Step, room_of, run_program, run_tool
 
 DEVICE = "LFE5U-85F-8"
 ARGUMENTS = ("--85k", "--speed", "8", "--package", "CABGA756", "--placer", "static", "--router", "router2")
 ROUTER = {
     "timing_driven": f"{0:032b}",
-    "router2/currCongWeightMult": "1.0",
-    "router2/histCongWeight": "0.25",
+    "router2/currCongWeightMult": "0.5",
+    "router2/histCongWeight": "0.5",
     "router2/bbMargin/x": "6",
     "router2/bbMargin/y": "6",
 }
 """What nextpnr's command line has no options for, as settings of the placed netlist.
 
-Wires used twice get dearer at half the pace, in history at a quarter, than nextpnr has it, and a net may leave its
-bounding box further. Timing is left to placement: the router would let critical wires keep a place that others need.
+Wires used twice get dearer at a quarter of the pace that nextpnr has, in history at half of it, and a net may leave its
+bounding box further. Timing is left to placement: the router would let critical wires keep what others need.
 """
+BANDS = ((2, 9), (11, 21), (23, 33), (35, 45), (47, 57), (59, 69), (71, 81), (83, 93))
+"""First and last row of slices between two rows of block RAM."""
+COLUMNS = range(2, 125)
+EMPTY_ROWS = (2, 5, 8)
+"""Rows of each band, from its first one, whose LUTs stay empty where the design leaves room."""
+FILL = 0.78
+"""Share of the other LUTs that a design may need for that."""
 RESOURCES = {"lut": "TRELLIS_COMB", "ff": "TRELLIS_FF", "block_ram": "DP16KD"}
 
 _STAGES = (
@@ -37,12 +44,14 @@ _ROUND = re.compile(r"Info: +iter=(\d+) .*overused=(\d+)")
 
 
 def place_and_route(
-    folder: Path, top: str, seed: int, mhz: float, tell: Progress, program: Path | None = None
+    folder: Path, top: str, seed: int, mhz: float, sites: int, tell: Progress, program: Path | None = None
 ) -> Placed:
-    """Place and route `netlist.json` for `mhz`; less than that is no error. `program`: in place of the wheel's.
+    """Place and route `netlist.json`, which needs `sites` LUTs, for `mhz`; less than that is no error. `program`: in
+    place of the wheel's.
 
     InputError if it cannot be routed.
     """
+    filled = fill_rows(folder / "netlist.json", empty_rows(sites))
     rounds: list[int] = []
 
     def line(text: str) -> None:
@@ -71,7 +80,35 @@ def place_and_route(
     set_router(folder / "placed.json")
     reports = ("--report", "report.json", "--detailed-timing-report")
     run(*options, "--json", "placed.json", "--no-pack", "--no-place", *reports)
-    return read_report(json.loads((folder / "report.json").read_text("utf-8")), top, seed)
+    return read_report(json.loads((folder / "report.json").read_text("utf-8")), top, seed, filled)
+
+
+def empty_rows(sites: int) -> list[int]:
+    """Rows of the chip that stay empty if the design needs so many LUTs."""
+    each = 8 * len(COLUMNS)
+    whole = each * sum(last - first + 1 for first, last in BANDS)
+    for count in range(len(EMPTY_ROWS), 0, -1):
+        rows = [first + row for first, last in BANDS for row in EMPTY_ROWS[:count] if first + row <= last]
+        if sites <= FILL * (whole - each * len(rows)):
+            return rows
+    return []
+
+
+def fill_rows(netlist: Path, rows: Sequence[int]) -> int:
+    """Put LUTs that do nothing into those rows of Yosys's netlist, which has 80 MB. Says how many.
+
+    nextpnr's static placer draws a design together as close as its cells fit, and there the wires do not suffice.
+    """
+    before, start, cells = netlist.read_text("utf-8").partition(f'"{HARNESS}": {{')
+    ports, end, cells = cells.partition('"cells": {')
+    if not end:
+        raise InputError(f"{netlist}: has no module {HARNESS}")
+    sites = [f"X{x}/Y{y}/SLICE{s}.K{k}" for y in rows for x in COLUMNS for s in "ABCD" for k in range(2)]
+    empty = {"type": "TRELLIS_COMB", "parameters": {"MODE": "LOGIC"}, "port_directions": {}, "connections": {}}
+    filled = {f"empty {site}": empty | {"attributes": {"BEL": site}} for site in sites}
+    text = json.dumps(filled)[1:-1] + ("," if sites else "")
+    netlist.write_text(f"{before}{start}{ports}{end}{text}{cells}", encoding="utf-8")
+    return len(sites)
 
 
 def set_router(placed: Path) -> None:
@@ -84,8 +121,9 @@ def set_router(placed: Path) -> None:
     placed.write_text(f"{before}{start}{json.dumps(given)[1:-1]}{end}{behind}", encoding="utf-8")
 
 
-def read_report(report: Mapping[str, Any], top: str, seed: int) -> Placed:
-    """What matters of nextpnr's report, which says how long after the clock a signal comes to each register."""
+def read_report(report: Mapping[str, Any], top: str, seed: int, filled: int = 0) -> Placed:
+    """What matters of nextpnr's report, which says how long after the clock a signal comes to each register, and counts
+    the LUTs of `fill_rows` too."""
     (clock,) = report["fmax"].values()
 
     def room(cell: str) -> str:
@@ -111,5 +149,8 @@ def read_report(report: Mapping[str, Any], top: str, seed: int) -> Placed:
         mhz=clock["achieved"],
         longest=steps,
         rooms=sorted(worst.values(), key=lambda end: -end.ns),
-        used={name: (used[bel]["used"], used[bel]["available"]) for name, bel in RESOURCES.items()},
+        used={
+            name: (used[bel]["used"] - (filled if name == "lut" else 0), used[bel]["available"])
+            for name, bel in RESOURCES.items()
+        },
     )

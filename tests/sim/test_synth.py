@@ -35,7 +35,7 @@ from sim.synth import (
     versions,
 )
 from sim.synth_depth import LUT, WIRE, LongPath, longest_paths
-from sim.synth_place import PATIENCE, ROUTER, place_and_route, read_report, set_router
+from sim.synth_place import PATIENCE, ROUTER, empty_rows, fill_rows, place_and_route, read_report, set_router
 from tests.sim.standin import StandIn
 
 KEPT = Path(__file__).parents[1] / "data" / "synth.json"
@@ -128,6 +128,11 @@ REPORT = {
 }
 
 
+def test_a_report_counts_what_fills_rows():
+    used = [read_report(REPORT, "rx", 1, filled).used["lut"][0] for filled in (0, 10)]
+    assert used[0] - used[1] == 10
+
+
 def test_a_report_says_where_the_longest_paths_end():
     placed = read_report(REPORT, "rx", 3)
     assert placed.mhz == 101.5 and placed.seed == 3 and placed.used["block_ram"] == (7, 208)
@@ -153,6 +158,7 @@ def test_the_harness_connects_every_port():
 def standin(folder, route: str):
     """A program that writes a placed netlist, and behind that runs the shell commands `route`."""
     placed = '{"modules": {"harness": {"settings": {\n"place": "1",\n"router": "router2"\n},\n"cells": {"a": {}}}}}'
+    (folder / "netlist.json").write_text('{"modules": {"harness": {"ports": {},\n"cells": {"a": {}}}}}')
     program = folder / "nextpnr"
     program.write_text(f"""#!/bin/sh
 case "$*" in
@@ -173,20 +179,35 @@ def test_a_router_that_gets_no_further_is_given_up(tmp_path):
     told: list[str] = []
     with pytest.raises(InputError, match=f"in {3 + PATIENCE} rounds never fewer than 100 wires"):
         program = standin(tmp_path, "cat said;;")
-        place_and_route(tmp_path, "rx", 1, 100, lambda text, share: told.append(text), program)
+        place_and_route(tmp_path, "rx", 1, 100, 9, lambda text, share: told.append(text), program)
     assert told[-1] == f"nextpnr: routing, round {3 + PATIENCE}, wires used twice: 120"
 
 
 def test_what_nextpnr_is_told(tmp_path):
     program = standin(tmp_path, 'echo "ERROR: enough"; exit 1;;')
     with pytest.raises(InputError, match="ERROR: enough"):
-        place_and_route(tmp_path, "rx", 7, 100, lambda text, share: None, program)
+        place_and_route(tmp_path, "rx", 7, 100, 60_000, lambda text, share: None, program)
     placing, routing = ((tmp_path / f"told_{name}").read_text().split() for name in ("place", "route"))
     assert placing[placing.index("--seed") + 1] == "7" and "--no-place" not in placing
     assert {"--no-pack", "--no-place"} < set(routing) and "--no-route" not in routing
     (netlist,) = json.loads((tmp_path / "placed.json").read_text())["modules"].values()
     assert netlist["settings"] == {"place": "1", "router": "router2"} | ROUTER
     assert netlist["cells"] == {"a": {}}
+
+
+def test_rows_stay_empty_where_there_is_room(tmp_path):
+    counts = [len(empty_rows(sites)) for sites in (0, 47_000, 48_000, 65_000)]
+    assert counts == sorted(counts, reverse=True) and counts[0] == counts[1] == 23 and counts[-1] == 0
+    netlist = tmp_path / "netlist.json"
+    for rows in [], [2, 5]:
+        standin(tmp_path, "")
+        assert fill_rows(netlist, rows) == 8 * 123 * len(rows)
+        cells = json.loads(netlist.read_text())["modules"]["harness"]["cells"]
+        assert len(cells) == 1 + 8 * 123 * len(rows) and cells["a"] == {}
+        assert {cell["attributes"]["BEL"].split("/")[1] for cell in cells.values() if cell} == {f"Y{y}" for y in rows}
+    netlist.write_text("{}")
+    with pytest.raises(InputError, match="netlist.json: has no module harness"):
+        fill_rows(netlist, [])
 
 
 def test_a_placed_netlist_without_settings(tmp_path):
