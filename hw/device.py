@@ -14,7 +14,7 @@ from hw.keystream import Keystream
 from hw.lookup import Lookup
 from hw.loss_track import LossTrack
 from hw.release import Release
-from hw.stream import Queue, Slice
+from hw.stream import Hold, Queue, Slice
 from hw.track import Track
 from hw.verdict import Verdict
 from model.contract import RxPolicy
@@ -60,7 +60,7 @@ class RxDevice(wiring.Component):
         planned, operations = track.o, control.table
         if config.late:
             m.submodules.handed = handed = Slice(layouts.work(config))
-            m.submodules.operation = operation = Slice(layouts.table_operation(config))
+            m.submodules.operation = operation = Hold(layouts.table_operation(config))
             wiring.connect(m, track.o, handed.i)
             wiring.connect(m, control.table, operation.i)
             planned, operations = handed.o, operation.o

@@ -52,7 +52,8 @@ class LateTrack(Elaboratable):
         at = walk.at
         search = LateSearch(m, config, frame, entry, walk, steps, first, searching)
 
-        operation = tracker.operations.p
+        operation = Signal.like(tracker.operations.p)  # it stands before it is looked at, and comes from afar
+        m.d.sync += operation.eq(tracker.operations.p)
         ends = Signal()  # the machine writes in the next cycle
         orders, init, resync = late_operations(m, tracker, steps, ends)
 

@@ -1,6 +1,9 @@
 """The registers of one direction: identity, command and response windows, the READ space."""
 
-from amaranth.hdl import Module, Mux, Signal, Value
+from functools import reduce
+from operator import or_
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -50,9 +53,10 @@ def check_table(table, layout, *, besides: tuple[str, ...] = ()) -> None:
 class Registers(wiring.Component):
     """A block of registers (docs/registers.md) and the command streams behind it.
 
-    Contract: writes and reads are answered in the same cycle, but for a read of the READ window, which waits for the
-    device's answer to READ, and writes that come meanwhile. What is written to the command window is in it two cycles
-    later. Keys can be read at no address; they are erased when the device has taken the command.
+    Contract: writes and reads are answered in the same cycle; reads of the command and response windows in the next;
+    a read of the READ window, and writes that come meanwhile, once the device has answered READ. What is written to the
+    command window is in it two cycles later. Keys can be read at no address; they are erased when the device has taken
+    the command.
 
     Parameters
     ----------
@@ -166,6 +170,20 @@ class Registers(wiring.Component):
             "DIRECTION": self._direction,
             "NEXT": self._distance,
         }
+        # which word of the windows is meant comes from registers: there are dozens of them
+        shown = {address: (r, k) for r in (*COMMAND, *ANSWER) for k, address in enumerate(_words(r))}
+        again, meant = Signal(), Signal(len(shown))
+        m.d.sync += [
+            again.eq(bus.read & ~bus.read_done),
+            meant.eq(Cat(bus.read_address[2:] == address for address in shown)),
+        ]
+        parts: list[Value] = [Const(0, 32)]
+        for number, (register, k) in enumerate(shown.values()):
+            if register.access is Access.BOTH:
+                parts.append(window[register.member][32 * k : 32 * k + 32] & meant[number].replicate(32))
+            elif register.access is Access.READ:
+                word_shown = _member(response, register.member)[32 * k : 32 * k + 32]
+                parts.append(word_shown & (meant[number] & answered).replicate(32))
         m.d.comb += bus.read_done.eq(1)
         with m.Switch(bus.read_address[2:]):
             for register in IDENTITY:
@@ -175,14 +193,8 @@ class Registers(wiring.Component):
                 m.d.comb += bus.read_data.eq((busy & ~reading) | answered << 1)
             with m.Case(*_words(DOORBELL), *_words(POP)):
                 pass
-            for register in (*COMMAND, *ANSWER):
-                for k, address in enumerate(_words(register)):
-                    with m.Case(address):
-                        if register.access is Access.BOTH:
-                            m.d.comb += bus.read_data.eq(window[register.member][32 * k : 32 * k + 32])
-                        elif register.access is Access.READ:
-                            with m.If(answered):
-                                m.d.comb += bus.read_data.eq(_member(response, register.member)[32 * k : 32 * k + 32])
+            with m.Case(*shown):
+                m.d.comb += [bus.read_data.eq(reduce(or_, parts)), bus.read_done.eq(again)]
             with m.Case(*range(READ_WINDOW // 4, READ_WINDOW // 4 + 2 * READ_WINDOW_WORDS, 2)):
                 with m.If(reading & awaited):
                     ok = responses.p.result == Result.OK
