@@ -49,17 +49,13 @@ class FlagCredit(wiring.Component):
         return m
 
 
-class DistantCredit(wiring.Component):
-    """A Credit that counts `take` and `give` a cycle later, so both may come from afar; one place is never used.
+class DistantCredit(FlagCredit):
+    """A FlagCredit that counts `take` and `give` a cycle later, so both may come from afar; one place is never used.
 
     Members
     -------
     as of Credit
     """
-
-    def __init__(self, depth):
-        self._depth = depth
-        super().__init__({"take": In(1), "give": In(1), "free": Out(1, init=1)})
 
     def elaborate(self, platform):
         m = Module()

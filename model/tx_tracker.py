@@ -50,7 +50,7 @@ class _Position:
     record: _Record | None = None
 
     def copy(self) -> "_Position":
-        """By the constructors: `dataclasses.replace` took a quarter of the model's time."""
+        """By the constructors: this is done for every frame, and `dataclasses.replace` is slow."""
         one = self.record
         record = _Record(one.opened, one.taken, one.blind, one.plain) if one else None
         return _Position(self.expected, self.number, self.header, record)
