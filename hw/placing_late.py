@@ -97,7 +97,14 @@ class LatePlacing(Placing):
         wiring.connect(m, queue.o, wiring.flipped(self.o))
         go_on, extra, place, start = (Signal(name=n) for n in ("go_on", "extra", "place", "start"))
         powers_ask, head_finished, loaded = Signal(), Signal(), Signal()
-        m.d.sync += [powers_ask.eq(self.factors.valid), head_finished.eq(finished.bit_select(head, 1))]
+        ready, power = Signal.like(own.data), Signal(128)  # of the slot at the head
+        m.d.comb += [own.addr.eq(head), made.addr.eq(head)]
+        m.d.sync += [
+            powers_ask.eq(self.factors.valid),
+            head_finished.eq(finished.bit_select(head, 1)),
+            ready.eq(own.data),
+            power.eq(made.data),
+        ]
         goes_on = multiplier.next_tag.step & multiplier.next_tag.more
         places = head_finished & hash_queue.o.valid & credit.free
         with m.If(turn[0]):
@@ -114,9 +121,7 @@ class LatePlacing(Placing):
         a, b, kept, ahead = Signal(128), Signal(128), Signal(128), Signal(job)
         use_b, not_digit, places_now = Signal(), Signal(), Signal()
         m.d.comb += [
-            own.addr.eq(head),
-            made.addr.eq(head),
-            use_b.eq(extra | (place & ~own.data.single)),
+            use_b.eq(extra | (place & ~ready.single)),
             places_now.eq(place & turn[1]),
             self.factors.ready.eq(extra & turn[1]),
             hash_queue.o.ready.eq(places_now),
@@ -127,14 +132,14 @@ class LatePlacing(Placing):
         with m.If(turn[1]):
             m.d.sync += [
                 a.eq(Mux(extra, self.factors.p.a, kept)),
-                b.eq(Mux(use_b, Mux(extra, self.factors.p.b, made.data), 0)),
+                b.eq(Mux(use_b, Mux(extra, self.factors.p.b, power), 0)),
                 not_digit.eq(use_b),
                 ahead.eq(Mux(go_on, done.job, current)),
                 Cat(self.digit_index, self.digit_row).eq(
                     Mux(
                         go_on,
                         Cat(done.job.index, done.job.row),
-                        Mux(place, Cat(own.data.index, own.data.row), Cat(current.index, current.row)),
+                        Mux(place, Cat(ready.index, ready.row), Cat(current.index, current.row)),
                     )
                 ),
             ]

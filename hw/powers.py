@@ -10,7 +10,7 @@ from hw import layouts
 from hw.config import Config
 from hw.gf128 import power, square, to_polynomial
 from hw.layouts import EXPONENT_BITS, GHASH_STRIDE
-from hw.stream import Queue
+from hw.stream import FlagQueue
 
 DIGIT_BITS = 2
 """An exponent is read as digits of this many bits; each nonzero digit costs Placing one product."""
@@ -117,7 +117,8 @@ class Powers(wiring.Component):
         value, h = Signal(128), Signal(128)
         starts = {chain[0] for chain in CHAINS}
         ask, ends = Signal(), Signal()
-        m.submodules.odd = odd = Queue(128, depth=len(CHAINS))
+        m.submodules.odd = odd = FlagQueue(128, depth=len(CHAINS))
+        used = Signal()  # the queue's first was taken a cycle ago; a chain is longer than that
         asking = [k for k, e in enumerate(STEPS) if e + 1 in starts]
         ending = [STEPS.index(chain[-1]) for chain in CHAINS]
         last = step == len(STEPS) - 1
@@ -137,10 +138,10 @@ class Powers(wiring.Component):
             odd.i.valid.eq(self.product.valid),
             odd.i.p.eq(self.product.p),
             advance.eq(busy & (~ask | self.factors.ready) & (~ends | last | odd.o.valid)),
-            odd.o.ready.eq(advance & ends & ~last),
+            odd.o.ready.eq(used),
             self.subkeys.ready.eq(~busy),
         ]
-        m.d.sync += self.done.eq(advance & last)
+        m.d.sync += [self.done.eq(advance & last), used.eq(advance & ends & ~last)]
         with m.If(advance):
             m.d.sync += [
                 step.eq(step + 1),
