@@ -95,8 +95,6 @@ class Cached:
         Of packets, 0 to 1.
     read, written : float
         Gb/s over the memory's bus, in whole bursts.
-    doubt : int
-        Cycles by which the model is unsure of a stretch's begin (Timing.doubt).
     """
 
     connections: int
@@ -106,7 +104,6 @@ class Cached:
     hit_rate: float
     read: float
     written: float
-    doubt: int
 
     @property
     def share(self) -> float:
@@ -118,7 +115,7 @@ class Cached:
         return self.read + self.written
 
     def json(self) -> dict[str, object]:
-        values = asdict(self) | {"share": self.share, "traffic": self.traffic}
+        values = asdict(self) | {"share": self.share, "traffic": self.traffic, "doubt": 0}
         return {name: round(value, 5) for name, value in values.items()}
 
 
@@ -151,7 +148,7 @@ def bench_cache(
             rate = _rate(timing, settings)
             scale = rate / (settings.segment * settings.packets)
             read, written = uses.read_bytes * scale, uses.written_bytes * scale
-            rows.append(Cached(many, cache.entries, rate, alone, uses.hit_rate, read, written, timing.doubt))
+            rows.append(Cached(many, cache.entries, rate, alone, uses.hit_rate, read, written))
     tell("simulating", total, total)
     return rows
 

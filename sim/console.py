@@ -221,9 +221,6 @@ def show_cached(rows: list[Cached], settings: Settings, console: Console) -> Non
         f"{settings.reach:.1f} Gb/s; seed {settings.seed}",
         highlight=False,
     )
-    unsure = max(row.doubt for row in rows)
-    if unsure:
-        console.print(f"[yellow]note:[/] the model is unsure by up to {unsure:,} cycles", highlight=False)
 
 
 def show_loss(measured: list[Measured], means: list[Mean], console: Console) -> None:

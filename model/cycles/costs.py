@@ -5,7 +5,7 @@ few numbers: from when the tracker turns to it, and from when the aligner is thr
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,10 +13,6 @@ from model.contract import TAG_SIZE
 from model.cycles.packets import Array, Flags, Packets
 from model.cycles.rooms import Direction, Rooms
 
-CROWDED = 1.5
-"""Cycles for each product with which none waits long."""
-FEW = 4
-"""Packets that this is asked of together."""
 NEVER = -(1 << 40)
 """Earlier than everything: no constraint."""
 
@@ -24,9 +20,8 @@ IPV4_NEED, IPV6_NEED = 54, 74
 """Bytes to the end of the first 20 of the TCP header, without VLAN tags, options and extension headers."""
 
 
-@dataclass
-class Costs:
-    """Of each packet; names of times are those of `chain.Times`.
+class Costs(NamedTuple):
+    """Of each packet; names of times are those of `chain`.
 
     Attributes
     ----------
@@ -38,8 +33,8 @@ class Costs:
         Lookup: until the flow table takes it over, and its two parts.
     there, start : Array
         The tracker's begin, from the queue in front of it and from its end before.
-    chained : Array
-        1: `start` only counts if the packet is there by then.
+    chained : Flags
+        `start` only counts if the packet is there by then.
     track, track_last, track_headers, track_blocked : Array
         End of the tracker's work, from its begin, the last beat in, the headers, and the aligner's end of the packet
         before.
@@ -57,7 +52,7 @@ class Costs:
     find: Array
     there: Array
     start: Array
-    chained: Array
+    chained: Flags
     track: Array
     track_last: Array
     track_headers: Array
@@ -66,8 +61,6 @@ class Costs:
     align_blocked: Array
     align_last: Array
     free: Array
-    power: Array
-    """Verdict, from the end of the last fragment in the aligner."""
     settle: Array
     """Verdict, from the end in the aligner."""
     verdict: Array
@@ -80,15 +73,11 @@ class Costs:
     """The frame's last overlay, from the end in the aligner."""
     flush: Array
     patches: Array
-    alone: Array
-    """1: no fragments, so nothing of the overlay is known before the end's."""
+    alone: Flags
+    """No fragments, so nothing of the overlay is known before the end's."""
 
 
-NAMES = tuple(Costs.__dataclass_fields__)
-
-
-@dataclass
-class Hashed:
+class Hashed(NamedTuple):
     """Fragments one by one.
 
     Attributes
@@ -123,49 +112,20 @@ def digits_of(exponent: Array) -> Array:
     return np.bitwise_count((exponent | exponent >> 1) & 0x5555).astype(np.int64)
 
 
-@dataclass
-class Block:
-    """Packets that follow one another, and what they take.
-
-    Attributes
-    ----------
-    begin : int
-        The first one's number.
-    crowded : bool
-        Some fragments may wait for the powers of others, else `Costs.power` says it all.
-    """
-
-    begin: int
-    costs: Costs
-    hashed: Hashed
-    crowded: bool
-
-
-def cost_blocks(p: Packets, r: Rooms, size: int) -> Iterator[Block]:
-    """What each packet takes, `size` of them at a time: as many as stay in a processor's cache."""
+def cost_blocks(p: Packets, r: Rooms, size: int) -> Iterator[tuple[int, Costs, Hashed]]:
+    """The first packet's number and what they take, `size` packets at a time: they stay in a processor's cache."""
     for begin in range(0, len(p), size):
-        front = min(begin, FEW)  # those in front, which the block's depend on
-        block = _costs(p.part(begin - front, min(begin + size, len(p))), r)
+        front = min(begin, 1)  # what a packet takes depends on the one in front of it
+        costs, hashed = costs_of(p.part(begin - front, min(begin + size, len(p))), r)
         if front:
-            costs, hashed = block.costs, block.hashed
-            for name in NAMES:
-                setattr(costs, name, getattr(costs, name)[front:])
-            pieces = int(hashed.many[:front].sum())
-            hashed.many = hashed.many[front:]
-            hashed.beats, hashed.digits, hashed.work = (
-                values[pieces:] for values in (hashed.beats, hashed.digits, hashed.work)
-            )
-        block.begin = begin
-        yield block
+            costs = Costs._make(values[front:] for values in costs)
+            pieces = int(hashed.many[0])
+            hashed = Hashed(hashed.many[front:], hashed.beats[pieces:], hashed.digits[pieces:], hashed.work[pieces:])
+        yield begin, costs, hashed
 
 
-def costs_of(p: Packets, r: Rooms) -> tuple[Costs, Hashed | None]:
-    """What each packet takes; its fragments too if some may wait for the powers of others."""
-    block = _costs(p, r)
-    return block.costs, block.hashed if block.crowded else None
-
-
-def _costs(p: Packets, r: Rooms) -> Block:
+def costs_of(p: Packets, r: Rooms) -> tuple[Costs, Hashed]:
+    """What each packet takes, and each of its fragments."""
     count, width = len(p), r.width
     beats = -(-p.size // width)
     need = np.minimum(np.where(p.ipv6, IPV6_NEED, IPV4_NEED), r.window)
@@ -178,10 +138,6 @@ def _costs(p: Packets, r: Rooms) -> Block:
     aligned, exponent, start, body_end = blocks(p, width)
     aligned = np.where(p.count > 0, aligned, 0)
     digits = digits_of(exponent)
-    power = np.where(digits > 1, r.power_first + r.power_step * (digits - 1), 1)
-    hash_done = np.maximum(
-        r.aligned + r.encrypted + r.hash + r.place, r.aligned + r.encrypted + 1 - aligned + power + r.power
-    )
     at = np.searchsorted(p.frame, np.arange(count + 1))
     many = np.diff(at)
     fragments = np.bincount(p.frame[p.count > 0], minlength=count)
@@ -214,7 +170,6 @@ def _costs(p: Packets, r: Rooms) -> Block:
     own = [np.full(count, r.begin), never.copy(), never.copy(), never.copy()]
     prior = [never.copy(), never.copy(), np.full(count, -1), np.zeros(count, np.int64)]
     free = own[0].copy()
-    settled = np.full(count, NEVER)
     for rank in range(int(many.max(initial=0))):
         of = np.flatnonzero(many > rank)
         k = at[of] + rank
@@ -228,7 +183,6 @@ def _costs(p: Packets, r: Rooms) -> Block:
             column[2][of] = np.where(here, last, lag)
             column[3][of] = np.where(here, np.maximum(last + 1, taken + r.plan) + some - 1, last)
         free[of] += header[k] + np.where(here, r.fragment, 0)
-        settled[of] = np.where(here, np.maximum(settled[of] - some + work[k], hash_done[k]), settled[of])
     last_piece = at[1:] - 1
     has = many > 0
 
@@ -276,7 +230,6 @@ def _costs(p: Packets, r: Rooms) -> Block:
         align_blocked=np.where(fragmented, np.where(slow, streamed, prior[3]), NEVER),
         align_last=np.where(fragmented & slow, r.checksum + p.emit + r.plan + streamed - 1, NEVER),
         free=free,
-        power=np.where(fragmented, settled + r.end, NEVER),
         settle=r.aligned
         + np.where(fragmented, 0, 1)
         + (r.encrypted - 1 + r.delta if r.direction is Direction.TX else 0),
@@ -286,11 +239,10 @@ def _costs(p: Packets, r: Rooms) -> Block:
         emitted=np.full(count, r.aligned + r.keystream + r.dealign),
         flush=flush,
         patches=patches,
-        chained=np.where(chained, 1, 0),
-        alone=np.where(fragmented, 0, 1),
+        chained=chained,
+        alone=~fragmented,
     )
-    crowded = _crowded(np.maximum(beats, streamed + 1), summed(digits * piece), fragments >= r.slots)
-    return Block(0, costs, Hashed(fragments, aligned[piece], digits[piece], work[piece]), crowded)
+    return costs, Hashed(fragments, aligned[piece], digits[piece], work[piece])
 
 
 def _near(p: Packets, opens: Flags, looked: Flags, width: int) -> Flags:
@@ -306,13 +258,6 @@ def _near(p: Packets, opens: Flags, looked: Flags, width: int) -> Flags:
     near[1:] = ~opens[1:] & p.whole[1:] & ((p.header_end > 0) | looked)[:-1]
     near[1:] &= p.header_end[1:] - read[:-1] // width * width <= 2 * width
     return near
-
-
-def _crowded(cycles: Array, products: Array, full: Flags) -> bool:
-    """Whether some packets, one that is `full` of fragments or a few, need more products than are sure to be there."""
-    window = min(FEW, len(cycles))
-    total = np.concatenate((np.zeros(1), np.cumsum(CROWDED * products - cycles)))
-    return bool(np.any(total[window:] > total[: len(total) - window]) or np.any(full & (np.diff(total) > 0)))
 
 
 def _dealign(

@@ -141,6 +141,11 @@ class Rooms:
     patch: int = 0
     """A tag in the frame's grid."""
     out: int = 1
+    inside: int = INSIDE
+
+    @property
+    def transmit(self) -> bool:
+        return self.direction is Direction.TX
 
     @property
     def buffer_beats(self) -> int:

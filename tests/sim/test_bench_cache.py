@@ -27,7 +27,7 @@ def test_no_rate_is_lost_if_all_fit():
     rows = bench_cache(SETTINGS, (1, 200, 256), (256,))
     assert len(rows) == 3
     for row in rows:
-        assert (row.hit_rate, row.share, row.traffic, row.doubt) == (1, 1, 0, 0)
+        assert (row.hit_rate, row.share, row.traffic) == (1, 1, 0)
         assert row.rate == pytest.approx(LINE, rel=1e-3)
 
 
