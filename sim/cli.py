@@ -221,6 +221,12 @@ def build_parser() -> argparse.ArgumentParser:
     _add_preset(synth, "ecp5")
     synth.add_argument("--place", action="store_true", help="place and route, for ecp5")
     synth.add_argument(
+        "--yosys",
+        metavar="PROGRAM",
+        type=Path,
+        help="synthesise with this Yosys, not with the wheel's, which is WebAssembly and takes several times as long",
+    )
+    synth.add_argument(
         "--nextpnr",
         metavar="PROGRAM",
         type=Path,
@@ -492,6 +498,7 @@ def run_synth(args: argparse.Namespace) -> int:
             args.target,
             folder,
             place=args.place or args.nextpnr is not None,
+            yosys=args.yosys,
             nextpnr=args.nextpnr,
             estimate=args.estimate,
             seed=args.seed,

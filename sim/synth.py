@@ -313,14 +313,18 @@ def run_tool(package: str, entry: str, arguments: Sequence[str], folder: Path, l
     run_program([sys.executable, "-c", code, *arguments], package, folder, line)
 
 
-def program_version(program: Path) -> str:
-    """What a native nextpnr says of itself."""
+_SAYS = {"nextpnr": r"Version (\S+?)\)", "yosys": r"Yosys (\S+)"}
+"""How native tools give their version."""
+
+
+def program_version(tool: str, program: Path) -> str:
+    """What a native "yosys" or "nextpnr" says of itself."""
     try:
         done = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=60)
     except (OSError, subprocess.TimeoutExpired) as e:
         raise InputError(f"{program}: {getattr(e, 'strerror', None) or e}") from None
-    if not (match := re.search(r"Version (\S+?)\)", done.stdout + done.stderr)):
-        raise InputError(f"{program} does not say a version as nextpnr does")
+    if not (match := re.search(_SAYS[tool], done.stdout + done.stderr)):
+        raise InputError(f"{program} does not say a version as {tool} does")
     return match[1]
 
 
@@ -345,15 +349,18 @@ def run_program(command: Sequence[str], package: str, folder: Path, line: Callab
         raise InputError(f"{package} failed: " + "\n".join(errors))
 
 
-def _yosys(folder: Path, commands: str, tell: Progress) -> Mapping[str, Any]:
-    """Run the commands; what `stat` says."""
+def _yosys(folder: Path, commands: str, tell: Progress, program: Path | None = None) -> Mapping[str, Any]:
+    """Run the commands, with `program` in place of the wheel's; what `stat` says."""
     (folder / "script.ys").write_text(commands, encoding="utf-8")
 
     def line(text: str) -> None:
         if match := _EXECUTING.match(text):
             tell(f"Yosys: {match[3].lower()}", min(int(match[2]) / _STAGES, 1))
 
-    run_tool(YOSYS, "run_yosys", ["script.ys"], folder, line)
+    if program is None:
+        run_tool(YOSYS, "run_yosys", ["script.ys"], folder, line)
+    else:
+        run_program([str(program.resolve()), "script.ys"], YOSYS, folder, line)
     return json.loads((folder / "stat.json").read_text("utf-8"))
 
 
@@ -379,6 +386,7 @@ def synthesise(
     *,
     place: bool = False,
     estimate: bool = False,
+    yosys: Path | None = None,
     nextpnr: Path | None = None,
     seed: int = 1,
     clock: float | None = None,
@@ -386,13 +394,15 @@ def synthesise(
 ) -> Synthesis:
     """Size of a top, with `place` its clock, with `estimate` its longest paths before that.
 
-    `folder` keeps what the tools read and write. `nextpnr`: a program in place of the wheel's.
+    `folder` keeps what the tools read and write. `yosys`, `nextpnr`: programs in place of the wheels'.
     """
     chosen = TARGETS[target]
     if (place or estimate) and target != "ecp5":
         raise InputError(f"--place and --estimate know the delays of ecp5 only; {target} has no open place and route")
-    given = {"nextpnr": program_version(nextpnr)} if place and nextpnr is not None else {}
-    tools = versions(YOSYS, *([NEXTPNR] if place and not given else [])) | given
+    programs = {"yosys": yosys} | ({"nextpnr": nextpnr} if place else {})
+    given = {tool: program_version(tool, program) for tool, program in programs.items() if program is not None}
+    wheels = {"yosys": YOSYS, "nextpnr": NEXTPNR}
+    tools = versions(*(wheels[tool] for tool in programs if tool not in given)) | given
     tell = progress or _silent
     tell("RTLIL", 0)
     text = generate(config, top, "rtlil")
@@ -401,7 +411,7 @@ def synthesise(
         (folder / "harness.v").write_text(harness(config, top), encoding="utf-8")
     around = HARNESS if place else ""
     commands = script(module_name(top), room_modules(text, top), chosen, harness=around, flat=estimate)
-    rooms = room_sizes(module_sizes(_yosys(folder, commands, tell), chosen), top)
+    rooms = room_sizes(module_sizes(_yosys(folder, commands, tell, yosys), chosen), top)
     estimated: dict[str, LongPath] | None = None
     if estimate:
         tell("longest paths", 1)

@@ -216,11 +216,31 @@ def test_a_placed_netlist_without_settings(tmp_path):
         set_router(tmp_path / "placed.json")
 
 
-def test_a_program_that_is_no_nextpnr(tmp_path, capsys):
-    assert main(["synth", "--preset", "tiny", "--nextpnr", str(tmp_path / "none")]) == 2
+@pytest.mark.parametrize("tool", ["yosys", "nextpnr"])
+def test_a_program_that_is_none(tmp_path, capsys, tool):
+    assert main(["synth", "--preset", "tiny", f"--{tool}", str(tmp_path / "none")]) == 2
     assert "none: No such file or directory" in capsys.readouterr().err
-    assert main(["synth", "--preset", "tiny", "--nextpnr", sys.executable]) == 2
-    assert "does not say a version" in capsys.readouterr().err
+    assert main(["synth", "--preset", "tiny", f"--{tool}", sys.executable]) == 2
+    assert f"does not say a version as {tool} does" in capsys.readouterr().err
+
+
+def test_a_yosys_of_its_own(tmp_path, capsys):
+    """It is given the script, and its `stat` is read."""
+    program = tmp_path / "yosys"
+    stat = {"modules": {"\\\\ktls_nic_rx": {"num_cells_by_type": {"LUT4": 3, "TRELLIS_FF": 5}}}}
+    program.write_text(f"""#!/bin/sh
+case "$1" in
+--version) echo "Yosys 9.99 (of a test)";;
+*) cp "$1" told; echo '{json.dumps(stat)}' > stat.json;;
+esac
+""")
+    program.chmod(0o755)
+    said = tmp_path / "said.json"
+    out = tmp_path / "out"
+    assert main(["synth", "--preset", "tiny", "--yosys", str(program), "-o", str(out), "--json", str(said)]) == 0
+    assert (out / "told").read_text() == (out / "script.ys").read_text()
+    found = json.loads(said.read_text())
+    assert found["tools"]["yosys"] == "9.99" and found["total"]["lut"] == 3 and found["total"]["ff"] == 5
 
 
 def test_missing_tools_say_how_to_get_them(monkeypatch, tmp_path):
