@@ -110,7 +110,10 @@ class Before(NamedTuple):
     """The last fragment's last beat in GHASH."""
     made: int = NEVER
     """Its hash's product as far as it is known so early."""
-    fragments: int = 0
+    at: int = 0
+    """The next fragment's multiplier."""
+    slot: int = 0
+    """Its slot there."""
     beats: int = 0
     """Of all packets up to this one."""
     leaving: int = 0
@@ -165,13 +168,11 @@ class Multipliers(NamedTuple):
 @njit(cache=True)
 def _wait(ways: Array, t: int) -> tuple[int, int]:
     """How long from `t` on every way is held, and which is free first."""
-    least, first = 1 << 62, 0
+    best = 1 << 62  # wait and way in one number: a branch for each would be guessed wrong half the time
     for way in range(len(ways)):
         held = ways[way] - t
-        held = max(held, held & len(ways) - 1)
-        if held < least:
-            least, first = held, way
-    return least, first
+        best = min(best, max(held, held & len(ways) - 1) << 8 | way)
+    return best >> 8, best & 255
 
 
 @njit(cache=True)
@@ -202,12 +203,11 @@ def _place(own: Multipliers, at: int, slot: int, until: int) -> bool:
 
 @njit(cache=True)
 def _hash(
-    own: Multipliers, r: Cycles, number: int, beats: int, digits: int, last: int, entered: int
+    own: Multipliers, r: Cycles, at: int, slot: int, beats: int, digits: int, last: int, entered: int
 ) -> tuple[int, int]:
-    """The last beat in GHASH of the fragment of that number, whose last aligned beat would come at `last`, and its
-    hash's product as far as it is known so early; `entered` is that of the one before."""
+    """The last beat in GHASH of a fragment, whose last aligned beat would come at `last`, and its hash's product as far
+    as it is known so early; `entered` is that last beat of the fragment before."""
     slots = own.ready.shape[1]
-    at, slot = number % len(own.ways), number // len(own.ways) % slots
     if own.waiting[at] >= slots:  # the slot's fragment before must be placed
         _place(own, at, slot, 1 << 62)
     first = max(last - beats, entered, own.results[at, slot]) + 1
@@ -217,7 +217,8 @@ def _hash(
         begins, way = _begin(own, at, wanted)
         looks = 0
         while looks < LOOKS and own.waiting[at] > 0:  # hashes are placed before the power is begun
-            if not _place(own, at, (slot - own.waiting[at]) % slots, begins):
+            oldest = slot - own.waiting[at]
+            if not _place(own, at, oldest if oldest >= 0 else oldest + slots, begins):
                 break
             begins, way = _begin(own, at, wanted)
             looks += 1
@@ -253,7 +254,14 @@ def run(
     last, g, c, o = before.last_in, before.handed, before.read, before.found
     taken2, taken, f, d = before.taken_before, before.taken, before.tracked, before.aligned
     v, q, y, x = before.judged, before.overlaid, before.patched, before.gone
-    memory, held, entered, made, number = before.memory, before.held, before.entered, before.made, before.fragments
+    memory, held, entered, made, at, slot = (
+        before.memory,
+        before.held,
+        before.entered,
+        before.made,
+        before.at,
+        before.slot,
+    )
     total, leaving, left = before.beats, before.leaving, before.left
     fragment = 0
     for k in range(len(costs.beats)):
@@ -340,9 +348,21 @@ def run(
         for one in range(fragment, of):
             coming -= hashed.beats[one]
             entered, product = _hash(
-                own, r, number, hashed.beats[one], hashed.digits[one], reach - coming + r.aligned + r.encrypted, entered
+                own,
+                r,
+                at,
+                slot,
+                hashed.beats[one],
+                hashed.digits[one],
+                reach - coming + r.aligned + r.encrypted,
+                entered,
             )
-            number += 1
+            at += 1
+            if at == len(own.ways):
+                at = 0
+                slot += 1
+                if slot == own.ready.shape[1]:
+                    slot = 0
             made = max(made + 1, product)
             summed = max(summed + hashed.work[one], made + r.place - 1)
             powered = made + r.place - 1 + r.end
@@ -371,5 +391,5 @@ def run(
         waits.release[i] = leaves - go
         x = gone + r.out
     return Before(
-        last, g, c, o, taken2, taken, f, d, v, q, y, x, memory, held, entered, made, number, total, leaving, left
+        last, g, c, o, taken2, taken, f, d, v, q, y, x, memory, held, entered, made, at, slot, total, leaving, left
     )
