@@ -103,12 +103,23 @@ def fill_rows(netlist: Path, rows: Sequence[int]) -> int:
     ports, end, cells = cells.partition('"cells": {')
     if not end:
         raise InputError(f"{netlist}: has no module {HARNESS}")
-    sites = [f"X{x}/Y{y}/SLICE{s}.K{k}" for y in rows for x in COLUMNS for s in "ABCD" for k in range(2)]
-    empty = {"type": "TRELLIS_COMB", "parameters": {"MODE": "LOGIC"}, "port_directions": {}, "connections": {}}
-    filled = {f"empty {site}": empty | {"attributes": {"BEL": site}} for site in sites}
-    text = json.dumps(filled)[1:-1] + ("," if sites else "")
+    filled = {
+        f"blk{x}_{y}_{s}{k}": {
+            "hide_name": 0,
+            "type": "TRELLIS_COMB",
+            "parameters": {"MODE": "LOGIC", "INITVAL": "0" * 16},
+            "attributes": {"BEL": f"X{x}/Y{y}/SLICE{s}.K{k}"},
+            "port_directions": {},
+            "connections": {},
+        }
+        for x in COLUMNS
+        for y in rows
+        for s in "ABCD"
+        for k in range(2)
+    }
+    text = json.dumps(filled)[1:-1] + ("," if filled else "")
     netlist.write_text(f"{before}{start}{ports}{end}{text}{cells}", encoding="utf-8")
-    return len(sites)
+    return len(filled)
 
 
 def set_router(placed: Path) -> None:
