@@ -224,7 +224,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--yosys",
         metavar="PROGRAM",
         type=Path,
-        help="synthesise with this Yosys, not with the wheel's, which is WebAssembly and takes several times as long",
+        help="synthesise with this Yosys, not with the wheel's, which is WebAssembly",
     )
     synth.add_argument(
         "--nextpnr",

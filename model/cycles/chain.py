@@ -11,7 +11,7 @@ from model.cycles.context import PARTS, Uses
 from model.cycles.costs import NEVER, cost_blocks
 from model.cycles.packets import NO_PAUSE, Array, Packets
 from model.cycles.recurrence import Before, Contexts, Cycles, Given, Multipliers, Times, Waits, run
-from model.cycles.rooms import INSIDE, Rooms
+from model.cycles.rooms import Rooms
 
 BLOCK = 16384
 """Packets whose costs are found at one time: their arrays stay in a second-level cache."""
@@ -78,7 +78,7 @@ def _contexts(uses: Uses | None) -> Contexts:
         fill=np.where(uses.miss, cache.parts(cache.read), 0),
         back=np.where(uses.evicts, cache.parts(cache.written), 0),
         victim=uses.victim,
-        free=np.where(uses.free < INSIDE, uses.free, 0),
+        free=uses.free,
     )
 
 

@@ -21,7 +21,7 @@ IPV4_NEED, IPV6_NEED = 54, 74
 
 
 class Costs(NamedTuple):
-    """Of each packet; names of times are those of `chain`.
+    """Of each packet; names of times are those of `recurrence.Before`.
 
     Attributes
     ----------

@@ -254,14 +254,8 @@ def run(
     last, g, c, o = before.last_in, before.handed, before.read, before.found
     taken2, taken, f, d = before.taken_before, before.taken, before.tracked, before.aligned
     v, q, y, x = before.judged, before.overlaid, before.patched, before.gone
-    memory, held, entered, made, at, slot = (
-        before.memory,
-        before.held,
-        before.entered,
-        before.made,
-        before.at,
-        before.slot,
-    )
+    memory, held, entered, made = before.memory, before.held, before.entered, before.made
+    at, slot = before.at, before.slot
     total, leaving, left = before.beats, before.leaving, before.left
     fragment = 0
     for k in range(len(costs.beats)):
@@ -292,7 +286,7 @@ def run(
             waited += c - g - costs.read[k]
             base = c + costs.find[k]
             if contexts.cached:
-                if i >= contexts.waiting and contexts.waiting < r.inside:
+                if i >= contexts.waiting:
                     base = max(base, times.turned[i - contexts.waiting] + 1)
             elif r.found < r.inside:
                 base = max(base, taken2 + 1)
@@ -347,16 +341,8 @@ def run(
             coming += hashed.beats[one]
         for one in range(fragment, of):
             coming -= hashed.beats[one]
-            entered, product = _hash(
-                own,
-                r,
-                at,
-                slot,
-                hashed.beats[one],
-                hashed.digits[one],
-                reach - coming + r.aligned + r.encrypted,
-                entered,
-            )
+            comes = reach - coming + r.aligned + r.encrypted
+            entered, product = _hash(own, r, at, slot, hashed.beats[one], hashed.digits[one], comes, entered)
             at += 1
             if at == len(own.ways):
                 at = 0

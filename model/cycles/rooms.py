@@ -104,12 +104,8 @@ class Rooms:
     """From a fragment's last beat to its hash (FragmentHash)."""
     place: int = 6
     """From the hash to its product with the placing power."""
-    power: int = 5
-    """From the placing power to that product."""
-    power_first: int = 3
     power_step: int = 4
-    """From one product of a power to the next. A power of d > 1 digits is there power_first + power_step (d - 1) cycles
-    behind the first beat."""
+    """From one product of a power to the next."""
     multipliers: int = 1
     """That make powers and place hashes, and take fragments in turn."""
     slots: int = 8
