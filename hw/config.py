@@ -67,11 +67,6 @@ class Config:
         return 32 if self.lanes == 4 else 2
 
     @property
-    def own_subkey(self) -> bool:
-        """H of a new key comes from an AES of its own: at W=64 the keystream has no slot left beside full frames."""
-        return self.lanes == 4 and self.sbox != "bram"
-
-    @property
     def near_headers(self) -> bool:
         """On receive the tracker takes a header beside the fragment in front of it if both records are tiny.
 

@@ -78,6 +78,9 @@ class Dealign(wiring.Component):
         first, second = Signal(9 * width), Signal(9 * width)
         nothing = Const(-1, config.pointer_bits)
         closing = Signal()  # `first` is the last item of a frame whose end has been taken
+        # A record's length block may stand for a beat that the frame does not have. It moves nothing, or what is last
+        # would leave without `end`, and an end that stands for no beat takes the way out a cycle.
+        bare, passed = Signal(), Signal()
         before, behind = Signal.like(at), Signal.like(at)  # its neighbours: comparing is faster than subtracting
 
         def move(to):
@@ -102,6 +105,10 @@ class Dealign(wiring.Component):
             m.d.comb += ready.eq(1)
             m.d.sync += [empty.eq(0), *move(beat), first.eq(low), second.eq(high)]
 
+        m.d.comb += bare.eq(~passed & ~empty & ~holds(low) & ~holds(high) & ~holds(second))
+        with m.If(valid & ready):
+            m.d.sync += passed.eq(bare & ~end)
+
         with m.If(closing):
             with m.If(emit(last=1)):
                 m.d.sync += [closing.eq(0), empty.eq(1)]
@@ -118,6 +125,8 @@ class Dealign(wiring.Component):
                     m.d.sync += empty.eq(1)
         with m.Elif(valid & empty):
             begin()
+        with m.Elif(valid & bare):
+            m.d.comb += ready.eq(1)
         with m.Elif(valid & (beat == at)):
             m.d.comb += ready.eq(1)
             m.d.sync += [first.eq(first | low), second.eq(second | high)]

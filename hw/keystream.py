@@ -29,8 +29,8 @@ class Keystream(wiring.Component):
 
     Contract: a request a cycle, whatever its key; `o` follows `delay` cycles later. `o` and `j0` may each be
     stalled for any time: `i.ready` falls when the queue the request needs has no place for it. END items pass in
-    order, all else zero. A key operation takes one cycle, with `derive` also one request slot (none with
-    `Config.own_subkey`), and the next one waits until H has left. Keys go in and never come out. No request of an index
+    order, all else zero. A key operation takes one cycle, with `Config.late` and `derive` also one request slot, and the
+    next one waits until H has left. Keys go in and never come out. No request of an index
     may be inside while its key changes. Source: NIST SP 800-38D, sections 6.5 and 7; RFC 8446, section 5.3; RFC 5288,
     section 3.
 
@@ -103,8 +103,9 @@ class Keystream(wiring.Component):
             j0_queue.i.p.eq(selected),
         ]
 
-        derived, subkey = done.derive, aes.o[0]
-        if config.own_subkey:
+        if config.late:
+            derived, subkey = done.derive, aes.o[0]
+        else:  # an AES of its own: W=64 has no slot left beside full frames, W=16 two
             m.submodules.cipher = cipher = SubkeyCipher(config.sbox)
             m.d.comb += [
                 cipher.start.eq(accept_key & operation.derive),
@@ -145,7 +146,6 @@ class Keystream(wiring.Component):
         write, read = memory.write_port(), memory.read_port()
         operation = self.keys.p
         deriving = Signal()  # from the key operation until H has left
-        derive_due = Signal()  # H wants a slot of the pipeline
         derive_index = Signal(config.index_bits)
         accept_key = Signal()
         m.d.comb += [
@@ -157,27 +157,21 @@ class Keystream(wiring.Component):
             write.data.iv.eq(operation.iv),
             write.data.aes256.eq(operation.aes256),
         ]
-        m.d.sync += derive_due.eq(0)
         with m.If(accept_key):
-            m.d.sync += [
-                deriving.eq(operation.derive),
-                derive_due.eq(0 if config.own_subkey else operation.derive),
-                derive_index.eq(operation.index),
-            ]
-        accept = self._admit(m, depth, ~derive_due)
-        m.d.comb += read.addr.eq(Mux(derive_due, derive_index, self.i.p.index))
+            m.d.sync += [deriving.eq(operation.derive), derive_index.eq(operation.index)]
+        accept = self._admit(m, depth, 1)
+        m.d.comb += read.addr.eq(self.i.p.index)
 
         # next cycle: the key is there, make the counter blocks
-        fetched, fetched_valid, fetched_derive = Signal(request), Signal(), Signal()
-        m.d.sync += [fetched.eq(self.i.p), fetched_valid.eq(accept), fetched_derive.eq(derive_due)]
+        fetched, fetched_valid = Signal(request), Signal()
+        m.d.sync += [fetched.eq(self.i.p), fetched_valid.eq(accept)]
         m.submodules.aes = aes = AesPipeline(lanes, tag, config.sbox)
         m.d.comb += [aes.key.eq(read.data.key), aes.aes256.eq(read.data.aes256)]
         for lane in range(lanes):
             counter = Signal(16, name=f"counter{lane}")
-            block = self._block(read.data.iv, fetched.nonce, counter)
             m.d.sync += counter.eq(self.i.p.counter + lane)
-            m.d.comb += aes.blocks[lane].eq(Mux(fetched_derive, 0, block) if lane == 0 else block)
-        self._mark(m, aes.i_tag, fetched, fetched_valid, fetched_derive)
+            m.d.comb += aes.blocks[lane].eq(self._block(read.data.iv, fetched.nonce, counter))
+        self._mark(m, aes.i_tag, fetched, fetched_valid)
         return aes, deriving, derive_index, accept_key
 
     def _with_stored_keys(self, m, tag, depth):
@@ -247,7 +241,8 @@ class Keystream(wiring.Component):
                 m.d.sync += aes.blocks[lane].eq(0)
             with m.Else():
                 m.d.sync += aes.blocks[lane].eq(self._block(read.data.iv, came.request.nonce, counter))
-        self._mark(m, aes.i_tag, request, valid, derives)
+        self._mark(m, aes.i_tag, request, valid)
+        m.d.comb += aes.i_tag.derive.eq(derives)
         with m.If(came_valid & came.reload & ~came.derive):
             m.d.sync += deriving.eq(0)
         return aes, deriving, derive_index, accept_key
@@ -258,12 +253,11 @@ class Keystream(wiring.Component):
         return Cat(iv[:32], iv[32:] ^ nonce, Const(0, 16), counter[8:], counter[:8])
 
     @staticmethod
-    def _mark(m, tag, request, valid, derive):
+    def _mark(m, tag, request, valid):
         """What travels beside a request."""
         used = valid & ~request.end
         m.d.comb += [
             tag.valid.eq(valid),
-            tag.derive.eq(derive),
             tag.end.eq(request.end),
             tag.j0_lanes.eq(Mux(used, request.j0_lanes, 0)),
             tag.mask.eq(Mux(used, request.mask, 0)),

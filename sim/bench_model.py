@@ -148,7 +148,7 @@ def capture_case(engine: Engine | TxEngine, path: Path) -> Compared:
         packets = rx_packets(entries, width)
     else:
         entries, direction = tx_schedule(followed, engine.config), Direction.TX
-        packets = tx_packets(entries, width)
+        packets = tx_packets(entries)
     events: list[object] = [e.event for e in entries]
     result: Result = engine.run(events)  # pyright: ignore[reportArgumentType]
     return compared(f"{direction}/w{width}/{path.stem}", result, packets, (direction, width, engine.config.sbox))

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from hw.config import Config
 from model.commands import Ack, Add, Delete, Delivery, Query, Read, Response, Resync, Seed
 from model.contract import HEADER_SIZE, TAG_SIZE, Checksum, Result, Status, TxStatus
 from model.cycles.packets import NO_PAUSE, Packets, Records
@@ -14,12 +13,12 @@ from model.frame import parse
 from model.segmentation import segments
 from sim.schedule import Entry, TxFrame
 
-COMMANDS: dict[type, int] = {Add: 43, Delete: 34, Query: 12, Read: 8, Seed: 8, Resync: 13, Ack: 14}
+COMMANDS: dict[type, int] = {Delete: 34, Query: 12, Read: 8, Seed: 8, Resync: 13, Ack: 14}
 """Cycles that a command takes on its own (hw/control.py)."""
 TX_DELETE = 30
 """On transmit, where no flow is forgotten."""
-OWN_SUBKEY = {32: 41, 16: 38}
-"""Of an ADD whose H comes from an AES of its own (hw/subkey.py), by bytes of the key."""
+ADD = {32: 41, 16: 38}
+"""An ADD, by bytes of the key: H of AES-128 is there sooner (hw/subkey.py)."""
 ACK_RECORD = 2
 """An ACK's way past each record that is kept."""
 BETWEEN = 1
@@ -121,7 +120,7 @@ def rx_packets(entries: Sequence[Entry], width: int) -> Packets:
     packets.size = np.array([len(e.frame) for e in frames], np.int64)
     packets.ipv6 = np.array([bool(p) and len(p.key) > 12 for p in parsed], np.bool_)
     packets.looked_up = np.array([bool(p) and p.candidate for p in parsed], np.bool_)
-    packets.pause = np.array(_pauses(entries, COMMANDS, width), np.int64)
+    packets.pause = np.array(_pauses(entries, COMMANDS), np.int64)
     where, at = np.array(owner, np.int64), np.array(start, np.int64)
     held = where.copy()
     n, handles, more = -1, _handles(entries), 0
@@ -196,18 +195,15 @@ def _records(connections: Sequence[_Connection]) -> Records:
     return Records(*columns)
 
 
-def _pauses(entries: Sequence[Entry], cycles: dict[type, int], width: int) -> list[int]:
+def _pauses(entries: Sequence[Entry], cycles: dict[type, int]) -> list[int]:
     out: list[int] = []
-    own_subkey = Config(width=width).own_subkey
     pause, frames = NO_PAUSE, 0
     for e in entries:
         if e.is_frame:
             out.append(pause if frames else NO_PAUSE)
             pause, frames = NO_PAUSE, frames + 1
         else:
-            took = cycles[type(e.event)]
-            if isinstance(e.event, Add) and own_subkey:
-                took = OWN_SUBKEY[len(e.event.key)]
+            took = ADD[len(e.event.key)] if isinstance(e.event, Add) else cycles[type(e.event)]
             pause = (BETWEEN if pause == NO_PAUSE else pause) + took
     return out
 
@@ -249,7 +245,7 @@ def _way(one: _Connection, start: int, length: int, delivery: Delivery, width: i
 
 
 # --- transmit --------------------------------------------------------------------------------------
-def tx_packets(entries: Sequence[Entry], width: int) -> Packets:
+def tx_packets(entries: Sequence[Entry]) -> Packets:
     """The segments of a transmit schedule, cut or not."""
     pieces = [
         (e.event, piece, sent, place)
@@ -286,7 +282,7 @@ def tx_packets(entries: Sequence[Entry], width: int) -> Packets:
     packets.ipv6 = np.array([bool(p) and len(p.key) > 12 for p in parsed], np.bool_)
     packets.sent = np.array([sent.frame is not None for _, _, sent, _ in pieces], np.bool_)
     # A command's pause goes with a frame's first segment.
-    pauses = iter(_pauses(entries, COMMANDS | {Delete: TX_DELETE}, width))
+    pauses = iter(_pauses(entries, COMMANDS | {Delete: TX_DELETE}))
     packets.pause = np.array([next(pauses) if place == 0 else NO_PAUSE for *_, place in pieces], np.int64)
     cut = np.array([place == 0 and event.request.segment_size > 0 for event, _, _, place in pieces], np.bool_)
     following = np.append(np.array([place for *_, place in pieces], np.int64)[1:], 0)
