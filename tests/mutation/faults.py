@@ -171,6 +171,12 @@ FAULTS = [
         ("counted-on-every-beat", "self.left.eq(go & self.i.p.last)", "self.left.eq(go)"),
     ),
     *_of(
+        "hw/dealign.py",
+        "tests/hw/test_dealign.py",
+        ("length-block-moves-the-end", "with m.Elif(valid & bare):", "with m.Elif(0):"),
+        ("bytes-of-the-next-beat-lost", "first.eq(second | low), second.eq(high)", "first.eq(second), second.eq(high)"),
+    ),
+    *_of(
         "hw/overlay.py",
         "tests/hw/test_release.py tests/hw/test_finish.py",
         ("items-of-the-frame-before", "self.known.eq(queue.o.valid & ~past_end)", "self.known.eq(queue.o.valid)"),
