@@ -1,4 +1,5 @@
-"""What all tests share: Hypothesis profiles and the compiled device, built once for all processes."""
+"""What all tests share: Hypothesis profiles, cases left to the slow tests, and the compiled device, built once for all
+processes."""
 
 import os
 import time
@@ -18,6 +19,23 @@ hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--last-start", type=float, metavar="TIME", help="skip slow tests after TIME (seconds since 1970)")
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m "not slow" is looked at
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """`default_cases(n)`: the first case, the last and those evenly between are left in the default run."""
+    tests: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if item.get_closest_marker("default_cases") and not item.get_closest_marker("slow"):
+            tests.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    for cases in tests.values():
+        mark = cases[0].get_closest_marker("default_cases")
+        assert mark
+        (count,) = mark.args
+        stay = {k * (len(cases) - 1) // max(count - 1, 1) for k in range(count)}
+        for number, item in enumerate(cases):
+            if number not in stay:
+                item.add_marker(pytest.mark.slow)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -133,6 +133,7 @@ def test_sbox():
     assert sorted(SBOX) == list(range(256))
 
 
+@pytest.mark.default_cases(3)
 @pytest.mark.parametrize("sbox", KINDS)
 @pytest.mark.parametrize("lanes", [1, 2, 4])
 def test_another_key_each_cycle(lanes, sbox):

@@ -13,7 +13,8 @@ from tests.hw.test_key_expansion import placed, schedule
 CONNECTIONS = 8
 
 
-@pytest.mark.parametrize("lanes", [1, 2, 4])
+@pytest.mark.default_cases(2)
+@pytest.mark.parametrize("lanes", [2, 4, 1])
 def test_keys_change_with_the_blocks(lanes):
     """Nine blocks or more under each key, without a pause; words are read as soon as may be."""
     rng = random.Random(lanes)

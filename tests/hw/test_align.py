@@ -48,6 +48,7 @@ def aad_of(r):
     return number + bytes([r["content_type"], 3, 3]) + r["body_length"].to_bytes(2, "big")
 
 
+@pytest.mark.default_cases(3)
 @pytest.mark.parametrize("sbox", ["rom", "bram"])
 @pytest.mark.parametrize("width", [16, 32, 64])
 def test_fragments_reach_keystream_and_ghash(width, sbox):

@@ -25,6 +25,7 @@ def bits(config, b):
     return data.Layout.cast(beat(config)).const(b).as_bits()
 
 
+@pytest.mark.default_cases(4)
 @pytest.mark.parametrize("width", [16, 32, 64])
 @pytest.mark.parametrize("idle,backpressure", [(0, 0), (0.5, 0), (0, 0.5), (0.3, 0.3)])
 def test_order(width, idle, backpressure):

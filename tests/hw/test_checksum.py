@@ -61,6 +61,7 @@ def flip(frame, bit):
     return bytes(value)
 
 
+@pytest.mark.default_cases(2)
 @pytest.mark.parametrize("width", WIDTHS)
 def test_lengths(width):
     """Every payload length over more than two steps: whole, a byte short, padded, the last byte flipped."""
@@ -150,6 +151,7 @@ def test_values(width):
     judge(cases, width)
 
 
+@pytest.mark.default_cases(4)
 @pytest.mark.parametrize("count", [100, pytest.param(500, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "width,idle,backpressure,plans_wait",

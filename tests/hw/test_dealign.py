@@ -33,6 +33,7 @@ def overlays(config, frames, *, idle=0.0, backpressure=0.0, seed=0):
     return out
 
 
+@pytest.mark.default_cases(3)
 @pytest.mark.parametrize("width", [16, 32, 64])
 @pytest.mark.parametrize("seed,idle,backpressure", [(1, 0.0, 0.0), (2, 0.2, 0.5), (3, 0.5, 0.2)])
 def test_items_are_merged(width, seed, idle, backpressure):

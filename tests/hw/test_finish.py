@@ -127,6 +127,7 @@ class Frames:
         assert [(c.status, c.handle) for c in got] == self.completions
 
 
+@pytest.mark.default_cases(3)
 @pytest.mark.parametrize("sbox", ["rom", "bram"])
 @pytest.mark.parametrize("width", [16, 32, 64])
 @pytest.mark.parametrize("stalls", [0.0, 0.3])
@@ -181,6 +182,7 @@ def test_frame_before_the_first_byte_of_a_tag(sbox):
     frames.run()
 
 
+@pytest.mark.default_cases(2)
 @pytest.mark.parametrize("sbox", ["rom", "bram"])
 @pytest.mark.parametrize("kind", ["sealed", "dropped"])
 def test_nothing_leaves_before_the_order(kind, sbox):
@@ -207,6 +209,7 @@ def test_nothing_leaves_before_the_order(kind, sbox):
     assert seen["keys"] >= accepted[0] and seen["patches"] >= accepted[1]
 
 
+@pytest.mark.default_cases(2)
 @pytest.mark.parametrize("sbox", ["rom", "bram"])
 @pytest.mark.parametrize("kind", ["passed", "dropped", "sealed"])
 def test_frame_longer_than_the_beat_count(kind, sbox):

@@ -34,6 +34,7 @@ def test_vectors_are_all_there():
     assert sum(vector.plaintext is None for vector in nist(128) + nist(256)) > 100
 
 
+@pytest.mark.default_cases(2)
 @pytest.mark.parametrize("width", [16, 32, 64])
 def test_sample(width):
     everything = nist(128) + nist(256) + wycheproof()

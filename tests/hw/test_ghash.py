@@ -94,6 +94,7 @@ def blocks_of(rng, count):
     return [rng.getrandbits(128) for _ in range(count)]
 
 
+@pytest.mark.default_cases(3)
 @pytest.mark.parametrize("sbox", ["rom", "bram"])
 @pytest.mark.parametrize("width", [16, 32, 64])
 def test_random_fragments(width, sbox):
@@ -104,6 +105,7 @@ def test_random_fragments(width, sbox):
     scenario.run(idle=0.2, backpressure=0.3, seed=width)
 
 
+@pytest.mark.default_cases(2)
 @pytest.mark.parametrize("sbox", ["rom", "bram"])
 @pytest.mark.parametrize("width", [16, 32, 64])
 def test_every_length_back_to_back(width, sbox):
@@ -120,6 +122,7 @@ def test_every_power_of_two_and_their_sums():
     Scenario(16, [(blocks_of(rng, 2), exponent) for exponent in exponents]).run()
 
 
+@pytest.mark.default_cases(2)
 @pytest.mark.parametrize("sbox", ["rom", "bram"])
 @pytest.mark.parametrize("width", [16, 64])
 def test_latency_and_no_bubble(width, sbox):
@@ -160,6 +163,7 @@ def test_rate_of_whole_records():
     assert rate(150, 1, [1]) < 1.5
 
 
+@pytest.mark.default_cases(2)
 @pytest.mark.parametrize("sbox", ["rom", "bram"])
 @pytest.mark.parametrize("width", [16, 64])
 def test_stalled_output_loses_nothing(width, sbox):
@@ -171,6 +175,7 @@ def test_stalled_output_loses_nothing(width, sbox):
     assert max(b - a for a, b in zip(scenario.taken, scenario.taken[1:], strict=False)) > SLOTS
 
 
+@pytest.mark.default_cases(2)
 @pytest.mark.parametrize("sbox", ["rom", "bram"])
 @pytest.mark.parametrize("width", [16, 64])
 def test_install_under_load(width, sbox):
@@ -256,6 +261,7 @@ KINDS = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.default_cases(3)
 @KINDS
 @pytest.mark.parametrize("waits", [{}, {"idle": 0.3, "backpressure": 0.4, "seed": 5}], ids=["full rate", "waits"])
 def test_every_exponent(kind, sbox, waits):

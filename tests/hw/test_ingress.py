@@ -101,6 +101,7 @@ def run(frames, width, *, wait="both", pause=0.0, idle=0.0, seed=0, cycles=20_00
         base += -(-len(frame) // width)
 
 
+@pytest.mark.default_cases(2)
 @pytest.mark.parametrize("count", [100, pytest.param(400, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "width,wait,pause,idle",
@@ -116,6 +117,7 @@ def test_random(width, wait, pause, idle, count):
     run([random_frame(rng, 200) for _ in range(count)], width, wait=wait, pause=pause, idle=idle)
 
 
+@pytest.mark.default_cases(1)
 @pytest.mark.parametrize("width", [16, 64])
 def test_longer_than_the_buffer(width):
     """Headers and checksum come while the frame arrives, so it can leave before all of it is there."""
@@ -171,6 +173,7 @@ def test_packet_limit(width, sbox):
     assert taken == {"first": MAX_PACKETS - config.late, "items": 0, "one": 1}
 
 
+@pytest.mark.default_cases(3)
 @pytest.mark.parametrize(("width", "sbox"), [(16, "rom"), (32, "rom"), (64, "rom"), (16, "bram"), (32, "bram")])
 def test_full_rate(width, sbox):
     """`i.ready` stays up over small frames and large ones when what comes is taken."""

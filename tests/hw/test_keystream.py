@@ -104,7 +104,8 @@ class Scenario:
         return run_streams(dut, [(dut.keys, self.keys)], wanted, processes=[self.feed, *processes], **options)
 
 
-@pytest.mark.parametrize(("width", "sbox"), [(16, "rom"), (64, "rom"), (16, "bram"), (32, "bram")])
+@pytest.mark.default_cases(3)
+@pytest.mark.parametrize(("width", "sbox"), [(16, "rom"), (64, "rom"), (32, "bram"), (16, "bram")])
 def test_random_requests_and_stalls(width, sbox):
     scenario = Scenario(width, 150, seed=width, sbox=sbox)
     got = scenario.run(seed=width, idle=0.3, backpressure=0.4, extra_cycles=50)
@@ -157,6 +158,7 @@ def test_a_beat_a_cycle():
     assert given == [cycle + scenario.dut.delay for cycle in taken]
 
 
+@pytest.mark.default_cases(1)
 @pytest.mark.parametrize(("run", "change"), [(100, 7), (9, 1), (1, 9)])
 def test_late_keys_change(run, change):
     """`run` requests have the same key, and a change costs so many cycles."""

@@ -140,6 +140,7 @@ class Bench:
         assert [Result(a) for a in got[1]] == self.answers
 
 
+@pytest.mark.default_cases(2)
 @pytest.mark.parametrize("sbox", SBOXES)
 @pytest.mark.parametrize("count", [400, pytest.param(2000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("width,connections,seed", [(16, 8, 1), (32, 64, 2), (64, 256, 3)])
@@ -170,6 +171,7 @@ def test_random(width, connections, seed, count, sbox):
     bench.run(idle=0.1, backpressure=0.1, seed=seed)
 
 
+@pytest.mark.default_cases(2)
 @pytest.mark.parametrize("sbox", SBOXES)
 @pytest.mark.parametrize("ipv6", [False, True])
 def test_collisions(ipv6, sbox):
@@ -252,6 +254,7 @@ def test_operations_do_not_starve(sbox):
     assert len(waits) == 20 and max(waits) < 45
 
 
+@pytest.mark.default_cases(6)
 @pytest.mark.parametrize(
     "width,size,candidate,known,interval,sbox",
     [

@@ -13,6 +13,7 @@ from tests.hw.aligned_items import item, random_frame
 from tests.hw.testbench import run_streams
 
 
+@pytest.mark.default_cases(3)
 @pytest.mark.parametrize("width", [16, 32, 64])
 @pytest.mark.parametrize("seed,closed", [(1, 0.0), (2, 0.2), (3, 0.5)])
 def test_items_are_merged(width, seed, closed):

@@ -64,6 +64,7 @@ def fragments_of(stream, seq, payload, offset):
     return found
 
 
+@pytest.mark.default_cases(3)
 @pytest.mark.parametrize("backpressure", [0.0, 0.3])
 @pytest.mark.parametrize("version", [TLS12, TLS13])
 @pytest.mark.parametrize("tracker", [Track, LossTrack])

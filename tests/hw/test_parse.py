@@ -142,6 +142,7 @@ def built_frames():
     return cases
 
 
+@pytest.mark.default_cases(3)
 @pytest.mark.parametrize("parser", PARSERS)
 @pytest.mark.parametrize("width", WIDTHS)
 def test_built(parser, width):
@@ -150,6 +151,7 @@ def test_built(parser, width):
     judge(parser, [f for f, _ in cases], width, [e for _, e in cases])
 
 
+@pytest.mark.default_cases(2)
 @pytest.mark.parametrize("parser", PARSERS)
 @pytest.mark.parametrize("width", WIDTHS)
 def test_cut_everywhere(parser, width):
@@ -166,6 +168,7 @@ def test_cut_everywhere(parser, width):
     judge(parser, frames, width, expected)
 
 
+@pytest.mark.default_cases(3)
 @pytest.mark.parametrize("parser", PARSERS)
 @pytest.mark.parametrize("count", [100, pytest.param(500, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("width,idle,backpressure", [(16, 0.4, 0), (32, 0, 0.6), (64, 0.2, 0.9), (16, 0.1, 0.95)])
@@ -175,6 +178,7 @@ def test_random_frames(parser, width, idle, backpressure, count):
     judge(parser, frames, width, idle=idle, backpressure=backpressure, seed=width)
 
 
+@pytest.mark.default_cases(2)
 @pytest.mark.parametrize("parser", PARSERS)
 @pytest.mark.parametrize("count", [300, pytest.param(1200, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("width", WIDTHS)
@@ -208,6 +212,7 @@ def test_fuzz(parser, width, count):
     judge(parser, frames, width)
 
 
+@pytest.mark.default_cases(6)
 @pytest.mark.parametrize("parser", PARSERS)
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("size", [1, 60, 64, 128, 129])

@@ -182,6 +182,7 @@ def compare(got, want):
         assert frame == expected, f"frame {number}"
 
 
+@pytest.mark.default_cases(2)
 @pytest.mark.parametrize("count", [150, pytest.param(600, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("width, stalls", [(16, 0.0), (16, 0.3), (32, 0.3), (64, 0.0), (64, 0.3)])
 def test_frames_against_the_model(width, stalls, count):

@@ -151,12 +151,14 @@ def built_cases(rng, sizes, most_segments, options=None):
     return cases, expected
 
 
+@pytest.mark.default_cases(2)
 @pytest.mark.parametrize("width", WIDTHS)
 def test_built(width):
     cases, expected = built_cases(random.Random(width), (1, 2, 5, 16, 31, 64, 100), 4)
     judge(cases, width, expected)
 
 
+@pytest.mark.default_cases(1)
 @pytest.mark.parametrize("width,size", [(64, 1448), (64, 8960), (32, 536)])
 def test_large(width, size):
     rng = random.Random(size)
@@ -224,6 +226,7 @@ def test_truncated_model():
         assert pieces[-1][1]["adopt"] == (end > 54 + 60)
 
 
+@pytest.mark.default_cases(2)
 @pytest.mark.parametrize("width", WIDTHS)
 def test_truncated(width):
     judge(truncated_cases(random.Random(width), step=3), width)
@@ -245,6 +248,7 @@ def random_cases(rng, count, most=600):
     return cases
 
 
+@pytest.mark.default_cases(2)
 @pytest.mark.parametrize("width,idle,backpressure", [(16, 0.4, 0), (32, 0, 0.5), (64, 0.3, 0.3)])
 def test_random(width, idle, backpressure):
     judge(random_cases(random.Random(width), 70), width, idle=idle, backpressure=backpressure, seed=width)

@@ -65,6 +65,7 @@ SHAPES = [
 by_shape = pytest.mark.parametrize("config", SHAPES, ids=["16", "64", "late"])
 
 
+@pytest.mark.default_cases(6)
 @by_shape
 @pytest.mark.parametrize("version", [TLS12, TLS13])
 @pytest.mark.parametrize("sizes", [(0, 1, 13, 60), (300, 900), (16384, 5000)])
@@ -296,6 +297,7 @@ def played(seed: int, config: Config, version: int):
     return got, want, [told[1].state, told[3].state], states
 
 
+@pytest.mark.default_cases(3)
 @by_shape
 @pytest.mark.parametrize("version", [TLS12, TLS13])
 @pytest.mark.parametrize("seed", [1, *(pytest.param(n, marks=pytest.mark.slow) for n in range(2, 12))])

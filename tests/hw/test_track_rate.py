@@ -92,6 +92,7 @@ def ends_of(tracker, streams: int, record: int, segment: int, count: int) -> lis
     return ends
 
 
+@pytest.mark.default_cases(6)
 @pytest.mark.parametrize("tracker", [Track, LossTrack, TxTrack])
 @pytest.mark.parametrize(
     "streams,record,segment,cycles,transmit",

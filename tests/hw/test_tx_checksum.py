@@ -67,6 +67,7 @@ def built_frames():
     return frames
 
 
+@pytest.mark.default_cases(1)
 @pytest.mark.parametrize("width", WIDTHS)
 def test_scapy(width):
     frames = built_frames()
@@ -99,6 +100,7 @@ def test_not_whole(width):
     assert whole == [False] * (len(frame) - 1) + [True] + [False] * 3
 
 
+@pytest.mark.default_cases(2)
 @pytest.mark.parametrize("count", [75, pytest.param(300, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("width,idle,backpressure", [(16, 0.4, 0), (32, 0, 0.6), (64, 0.2, 0.9)])
 def test_random_frames(width, idle, backpressure, count):

@@ -58,6 +58,7 @@ def requests_of(rng: random.Random, rig: TxRig, count: int) -> list[tuple[bytes,
     return out
 
 
+@pytest.mark.default_cases(4)
 @pytest.mark.parametrize("width", [16, 64])
 @pytest.mark.parametrize("version", [TLS12, TLS13])
 @pytest.mark.parametrize("sizes", [(0, 1, 13, 60), (300, 900), (9000,)])
