@@ -133,9 +133,9 @@ def test_sbox():
     assert sorted(SBOX) == list(range(256))
 
 
-@pytest.mark.default_cases(3)
+@pytest.mark.default_cases(2)
 @pytest.mark.parametrize("sbox", KINDS)
-@pytest.mark.parametrize("lanes", [1, 2, 4])
+@pytest.mark.parametrize("lanes", [2, 4, 1])
 def test_another_key_each_cycle(lanes, sbox):
     rng = random.Random(lanes)
     count = 8 if sbox == "logic" else 300 // lanes  # gates are slow here; all their inputs are tried above

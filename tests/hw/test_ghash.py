@@ -257,11 +257,11 @@ class PlacingAlone(wiring.Component):
 
 
 KINDS = pytest.mark.parametrize(
-    "kind, sbox", [(Placing, "rom"), (PlacingPair, "rom"), (LatePlacing, "bram"), (PlacingPair, "bram")]
+    "kind, sbox", [(Placing, "rom"), (PlacingPair, "rom"), (PlacingPair, "bram"), (LatePlacing, "bram")]
 )
 
 
-@pytest.mark.default_cases(3)
+@pytest.mark.default_cases(2)
 @KINDS
 @pytest.mark.parametrize("waits", [{}, {"idle": 0.3, "backpressure": 0.4, "seed": 5}], ids=["full rate", "waits"])
 def test_every_exponent(kind, sbox, waits):
