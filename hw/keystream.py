@@ -29,7 +29,7 @@ class Keystream(wiring.Component):
 
     Contract: a request a cycle, whatever its key; `o` follows `delay` cycles later. `o` and `j0` may each be
     stalled for any time: `i.ready` falls when the queue the request needs has no place for it. END items pass in
-    order, all else zero. A key operation takes one cycle, with `Config.late` and `derive` also one request slot, and the
+    order, all else zero. A key operation takes one cycle, with `derive` and `Config.late` also a request slot, and the
     next one waits until H has left. Keys go in and never come out. No request of an index may be inside while its key
     changes. Source: NIST SP 800-38D, sections 6.5 and 7; RFC 8446, section 5.3; RFC 5288, section 3.
 
