@@ -79,8 +79,9 @@ class Dealign(wiring.Component):
         nothing = Const(-1, config.pointer_bits)
         closing = Signal()  # `first` is the last item of a frame whose end has been taken
         # A record's length block may stand for a beat that the frame does not have. It moves nothing, or what is last
-        # would leave without `end`, and an end that stands for no beat takes the way out a cycle.
-        bare, passed = Signal(), Signal()
+        # would leave without `end`, and an end that stands for no beat takes the way out a cycle. The AAD block behind
+        # it does move, or the next record's body would lie beyond the neighbouring beat.
+        bare, follows_bare = Signal(), Signal()
         before, behind = Signal.like(at), Signal.like(at)  # its neighbours: comparing is faster than subtracting
 
         def move(to):
@@ -105,9 +106,9 @@ class Dealign(wiring.Component):
             m.d.comb += ready.eq(1)
             m.d.sync += [empty.eq(0), *move(beat), first.eq(low), second.eq(high)]
 
-        m.d.comb += bare.eq(~passed & ~empty & ~holds(low) & ~holds(high) & ~holds(second))
+        m.d.comb += bare.eq(~holds(low) & ~holds(high))
         with m.If(valid & ready):
-            m.d.sync += passed.eq(bare & ~end)
+            m.d.sync += follows_bare.eq(bare & ~end)
 
         with m.If(closing):
             with m.If(emit(last=1)):
@@ -125,7 +126,7 @@ class Dealign(wiring.Component):
                     m.d.sync += empty.eq(1)
         with m.Elif(valid & empty):
             begin()
-        with m.Elif(valid & bare):
+        with m.Elif(valid & bare & ~follows_bare & ~holds(second)):
             m.d.comb += ready.eq(1)
         with m.Elif(valid & (beat == at)):
             m.d.comb += ready.eq(1)
