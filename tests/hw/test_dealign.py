@@ -62,3 +62,30 @@ def test_length_block_behind_the_frame(width):
     for frame, got in zip(frames, overlays(config, frames), strict=True):
         last = (frame[-1][0] - 1) // width
         assert [beat for beat, _, _ in got] == [*range(frame[0][0] // width, last + 1)]
+
+
+@pytest.mark.parametrize("width", [16, 32, 64])
+@pytest.mark.parametrize("header", [5, 13])
+def test_an_item_a_cycle(width, header):
+    """Records of many sizes in one frame: none of their AAD, body and length blocks has to wait."""
+    config, items, start = Config(width=width), [], 0
+    for body in range(2 * width, 4 * width):
+        for at in range(start + header - 16, start + header + body + 16, width):
+            place = range(at, at + width)
+            mask = sum(1 << k for k, byte in enumerate(place) if start + header <= byte < start + header + body)
+            items.append((at, bytes(width), mask))
+        start += header + body + 16
+    items = [one for one in items if one[0] >= 0 and one[0] // width < (1 << config.pointer_bits - 1)]
+    dut, taken = Dealign(config), []
+
+    async def watch(ctx):
+        cycle = 0
+        ctx.set(dut.o.ready, 1)
+        while True:
+            _, _, moves = await ctx.tick().sample(dut.i.valid & dut.i.ready)
+            cycle += 1
+            if moves:
+                taken.append(cycle)
+
+    run_streams(dut, [(dut.i, [item(config, *one) for one in items])], [], processes=[watch], extra_cycles=len(items))
+    assert [b - a for a, b in zip(taken, taken[1:], strict=False)] == [1] * (len(items) - 1)

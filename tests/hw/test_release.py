@@ -45,7 +45,7 @@ def aligned(keystream: bytes, covered: list[tuple[int, int, int, int]], config: 
     yield {"end": 1}
 
 
-@pytest.mark.default_cases(4)
+@pytest.mark.default_cases(5)
 @pytest.mark.parametrize("sbox", ["rom", "bram"])
 @pytest.mark.parametrize("width", [16, 32, 64])
 @pytest.mark.parametrize("stalls", [0.0, 0.3])

@@ -65,7 +65,7 @@ SHAPES = [
 by_shape = pytest.mark.parametrize("config", SHAPES, ids=["16", "64", "late"])
 
 
-@pytest.mark.default_cases(6)
+@pytest.mark.default_cases(5)
 @by_shape
 @pytest.mark.parametrize("version", [TLS12, TLS13])
 @pytest.mark.parametrize("sizes", [(0, 1, 13, 60), (300, 900), (16384, 5000)])
