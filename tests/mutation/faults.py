@@ -173,11 +173,8 @@ FAULTS = [
     *_of(
         "hw/dealign.py",
         "tests/hw/test_dealign.py",
-        (
-            "length-block-moves-the-end",
-            "with m.Elif(valid & bare & ~follows_bare & ~holds(second)):",
-            "with m.Elif(0):",
-        ),
+        ("length-block-moves-the-end", "valid & bare & ~follows_bare & ~holds(second)", "0"),
+        ("aad-block-moves-nothing", "valid & bare & ~follows_bare & ~holds(second)", "valid & bare & ~holds(second)"),
         ("bytes-of-the-next-beat-lost", "first.eq(second | low), second.eq(high)", "first.eq(second), second.eq(high)"),
     ),
     *_of(
