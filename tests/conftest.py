@@ -36,6 +36,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for number, item in enumerate(cases):
             if number not in stay:
                 item.add_marker(pytest.mark.slow)
+    items.sort(key=lambda item: not _builds(item))
+
+
+def _builds(item: pytest.Item) -> bool:
+    """In the default run such tests come first: one process builds the devices while the others have work left."""
+    engines = {"device_engine", "tx_device_engine"}
+    return not item.get_closest_marker("slow") and not engines.isdisjoint(getattr(item, "fixturenames", ()))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
