@@ -119,7 +119,7 @@ class Keystream(wiring.Component):
         m.d.comb += self.subkey.p.index.eq(derive_index)
         return m
 
-    def _admit(self, m, depth, room):
+    def _admit(self, m, depth, room=1):
         """Takes a request if there is a place in every queue it will reach, and `room`."""
         kind = DistantCredit if self._config.late else Credit
         m.submodules.credit = credit = kind(depth)
@@ -158,7 +158,7 @@ class Keystream(wiring.Component):
         ]
         with m.If(accept_key):
             m.d.sync += [deriving.eq(operation.derive), derive_index.eq(operation.index)]
-        accept = self._admit(m, depth, 1)
+        accept = self._admit(m, depth)
         m.d.comb += read.addr.eq(self.i.p.index)
 
         # next cycle: the key is there, make the counter blocks
