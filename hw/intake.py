@@ -56,7 +56,9 @@ class Intake:
     def idle(self, begin):
         """State "idle": an operation first; else a frame, by `begin()`, and one of no connection is passed by."""
         m, tracker = self.m, self.tracker
-        with m.If(self.operations.waiting):
+        offered = Signal()  # the end of a frame that passes by is not withdrawn
+        m.d.sync += offered.eq(tracker.o.valid & ~tracker.o.ready)
+        with m.If(self.operations.waiting & ~offered):
             self.operations.begin()
             m.next = "operation"
         with m.Elif(tracker.i.valid & ~self.next.matched):

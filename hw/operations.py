@@ -18,6 +18,7 @@ class Operations:
     running : Signal    the machine is at it; from its first cycle to the transfer of its answer
     writes : Signal     to be set: the machine writes a state in this cycle
     opens : Signal      an operation that passes by is taken in this cycle: write what it says
+    opened : Signal     such a one is to be answered
     init : Value        with `opens`: INIT
     """
 
@@ -30,18 +31,18 @@ class Operations:
         self.opens = Signal()
         operations = tracker.operations
         self.init = operations.p.kind == TrackerOperation.INIT
-        opened = Signal()  # is to be answered
+        self.opened = Signal()
         past = self.init | (operations.p.kind == TrackerOperation.CLEAR) if clear_passes else self.init
         m.d.comb += [
-            self.waiting.eq(operations.valid & ~past & ~opened),
-            self.opens.eq(operations.valid & past & ~opened & ~self.running & ~self.writes),
-            tracker.answers.valid.eq(opened),
+            self.waiting.eq(operations.valid & ~past & ~self.opened),
+            self.opens.eq(operations.valid & past & ~self.opened & ~self.running & ~self.writes),
+            tracker.answers.valid.eq(self.opened),
         ]
         with m.If(tracker.answers.valid & tracker.answers.ready):
-            m.d.sync += [opened.eq(0), self.running.eq(0)]
+            m.d.sync += [self.opened.eq(0), self.running.eq(0)]
         with m.If(self.opens):
             m.d.comb += operations.ready.eq(1)
-            m.d.sync += [opened.eq(1), tracker.answers.p.result.eq(Result.OK)]
+            m.d.sync += [self.opened.eq(1), tracker.answers.p.result.eq(Result.OK)]
 
     def begin(self):
         """In the machine's idle state: the operation that waits is taken up."""
