@@ -83,7 +83,7 @@ class Ingress(wiring.Component):
             m.d.sync += few.eq(inside < MAX_PACKETS - 1)
         else:
             m.d.comb += few.eq(inside != MAX_PACKETS)
-        satisfied = []
+        satisfied, taken = [], []
         for name, branch in (("buffer", buffer.i), ("parse", parse.i), ("checksum", checksum.i)):
             done = Signal(name=f"{name}_done")
             m.d.comb += [
@@ -92,6 +92,7 @@ class Ingress(wiring.Component):
             ]
             m.d.sync += done.eq((done | (branch.valid & branch.ready)) & ~transfer)
             satisfied.append(done | branch.ready)
+            taken.append(done)
             if name == "buffer":
                 m.d.comb += admit.eq(~first | done | few)
         m.d.comb += self.i.ready.eq(admit & Cat(satisfied).all())

@@ -12,6 +12,10 @@ class OneHot:
 
     A name that is asked for (`machine["walk"]`) is a register that is 1 in the cycle behind an arc to it that was
     taken. A state that waits has an arc to itself; a pulse is a name that no arc leads away from. `close` comes last.
+
+    Members
+    -------
+    states : set[str]    the names that are no pulses
     """
 
     def __init__(self, m: Module, first: str, name: str = "in"):
@@ -19,6 +23,7 @@ class OneHot:
         self._name = name
         self._at = {first: self._register(first, init=1)}
         self._arcs: dict[str, list[Value]] = {}
+        self.states: set[str] = set()
 
     def _register(self, state: str, init: int = 0) -> Signal:
         return Signal(name=f"{self._name}_{state.replace(' ', '_')}", init=init)
@@ -31,6 +36,7 @@ class OneHot:
     def go(self, source: str, *targets: str, when: Value | None = None) -> None:
         """An arc; the conditions under which a state is left or stays are to exclude one another."""
         here = self[source]
+        self.states.add(source)
         for target in targets:
             self._arcs.setdefault(target, []).append(here if when is None else here & when)
 

@@ -71,22 +71,21 @@ class Parse(wiring.Component):
         wiring.connect(m, wiring.flipped(self.i), window.i)
 
         # The pipeline never waits: a frame begins only when all queues have room for its item.
-        room = []
-        queues = []
+        queues, owed = [], []
         for name, layout in self.OUTPUTS.items():
             output = getattr(self, name)
             m.submodules[f"{name}_queue"] = queue = Queue(layout(self._config), depth=QUEUE_DEPTH)
             wiring.connect(m, queue.o, wiring.flipped(output))
-            owed = Signal(range(QUEUE_DEPTH + 1), name=f"{name}_owed")
-            m.d.sync += owed.eq(owed + window.begin - (output.valid & output.ready))
-            room.append(owed != QUEUE_DEPTH)
-            queues.append(queue.i)
-        m.d.comb += window.go.eq(Cat(room).all())
+            count = Signal(range(QUEUE_DEPTH + 1), name=f"{name}_owed")
+            m.d.sync += count.eq(count + window.begin - (output.valid & output.ready))
+            queues.append(queue)
+            owed.append(count)
+        m.d.comb += window.go.eq(Cat(count != QUEUE_DEPTH for count in owed).all())
 
         ip = self._ip(m, self._ethernet(m, window))
         s = self._extension_headers(m, ip)
         tcp = self._tcp(m, s, s.l3 >> Cat(Const(0, 5), s.place[:5]), remote=s.remote, local=s.local)
-        self._outputs(m, ip, tcp, *queues)
+        self._outputs(m, ip, tcp, *(queue.i for queue in queues))
         return m
 
     def _fits(self, s):
