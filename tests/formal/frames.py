@@ -24,6 +24,10 @@ def moved(stream: Any) -> Value:
     return stream.valid & stream.ready
 
 
+def equal(one: Any, other: Any) -> Value:
+    return Value.cast(one) == Value.cast(other)
+
+
 # --- receive
 @proved(
     "release", "unless its status is DECRYPTED, a frame leaves bit for bit as it came; once, in order", Induction(1),

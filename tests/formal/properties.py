@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.formal.prover import Bench, Fault, Method, changed, replaced
-from tests.formal.stubs import any_parts, shallow
+from tests.formal.stubs import any_parts, counted, one_row, shallow
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Property:
     faults: tuple[Fault, ...]
     build: Callable[[Bench], Any]
     parts: str
-    """`any`: stand-ins (stubs.py); `real`; `shallow`: the real ones, queues of four places."""
+    """Stand-ins of stubs.py: `any`, `counted`, `row`, `shallow` (queues of four places); `real`: none."""
     fast: bool
 
     def __str__(self):
@@ -27,7 +27,13 @@ class Property:
     def bench(self, fault: Fault | None = None) -> Iterator[Bench]:
         bench = Bench()
         with changed(fault) if fault else nullcontext():
-            parts = {"any": lambda: any_parts(bench), "shallow": lambda: shallow(4), "real": dict}[self.parts]()
+            parts = {
+                "any": lambda: any_parts(bench),
+                "shallow": lambda: shallow(4),
+                "counted": lambda: counted(bench),
+                "row": lambda: one_row(bench, bench.connection),
+                "real": dict,
+            }[self.parts]()
             with replaced(parts):
                 self.build(bench)
                 yield bench

@@ -49,9 +49,12 @@ class Bench:
         self.m.domains += domain
         self.ports: list[Value] = [domain.clk]
         self._names = 0
+        self._bits: dict[int, Signal] = {}
         self.first = Signal(name="bench_first", init=1)
         """The cycle after reset."""
         self.m.d.sync += self.first.eq(0)
+        self.connection = self.some(1, "connection")
+        """Any one, of two."""
 
     def name(self, what: str) -> str:
         self._names += 1
@@ -60,7 +63,8 @@ class Bench:
     def free(self, shape: Any = 1, name: str = "free") -> Any:
         """Any value, a new one in each cycle."""
         signal = Signal(shape, name=self.name(name))
-        self.ports.append(Value.cast(signal))
+        if len(Value.cast(signal)):  # of no bits, the solver is not told of it
+            self.ports.append(Value.cast(signal))
         return signal
 
     def some(self, shape: Any = 1, name: str = "some") -> Any:
@@ -68,6 +72,18 @@ class Bench:
         signal = self.free(shape, name)
         self.assume(self.first | (Value.cast(signal) == self.past(signal)))
         return signal
+
+    def same(self, one: Any, other: Any) -> Value:
+        """One bit of both is the same, any one and the same in all cycles: as much as equality, where it is shown.
+
+        For wide registers: the solver has one bit to refute, not one of a thousand.
+        """
+        one, other = Value.cast(one), Value.cast(other)
+        width = max(len(one), len(other))
+        bit = self._bits.get(width)
+        if bit is None:
+            bit = self._bits[width] = self.some(range(width), "bit")
+        return one.bit_select(bit, 1) == other.bit_select(bit, 1)
 
     def past(self, value: Any) -> Value:
         """The value one cycle ago; after reset 0."""
@@ -92,7 +108,10 @@ class Bench:
         self.m.d.comb += Assert(condition)
 
     def add(self, room: wiring.Component, name: str = "room") -> SimpleNamespace:
-        """Put the room in and return what its `elaborate` named, its machine as `states`; its inputs are free."""
+        """Put the room in and return what its `elaborate` named; its inputs are free.
+
+        Its machines are there by name in `machines`, and the last one as `states`.
+        """
         code = type(room).elaborate.__code__
         inside = SimpleNamespace()
 
@@ -105,12 +124,16 @@ class Bench:
         sys.setprofile(profile)
         try:
             module: Any = room.elaborate(None)
+            while not isinstance(module, Module):  # the room is one of several
+                module._MustUse__used = True  # pyright: ignore
+                module = module.elaborate(None)
         finally:
             sys.setprofile(None)
         self.m.submodules[name] = module
         room._MustUse__used = True  # pyright: ignore
-        for machine in module._generated.values():
-            inside.states = States(machine)
+        inside.machines = {name: States(machine) for name, machine in module._generated.items()}
+        if inside.machines:
+            inside.states = [*inside.machines.values()][-1]
         for _, member, value in room.signature.flatten(room):
             if member.flow == wiring.In and isinstance(Value.cast(value), Signal):  # else it is always ready
                 self.ports.append(Value.cast(value))
@@ -136,6 +159,10 @@ class States:
 
     def __init__(self, machine: Any):
         self._data = machine._data
+
+    @property
+    def names(self) -> list[str]:
+        return list(self._data["encoding"])
 
     def are(self, *names: str) -> Value:
         """It is in one of these states."""

