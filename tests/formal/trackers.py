@@ -236,8 +236,9 @@ for name, config in {"loss_track, kernel": KERNEL, "loss_track, full": FULL}.ite
     @proved(
         name, f"{HANDLED}; records, gaps and holes only behind a good checksum", Induction(2),
         Fault("hw.loss_track", "store.eq(good)]", "store.eq(1)]", 10),
-        Fault("hw.loss_track", "m.Elif(intake.same())", "m.Elif(intake.same() & 0)", 10),
-        Fault("hw.loss_track", "m.If(good & s.fast &", "m.If(s.fast &", 12),
+        Fault("hw.loss_fast", "m.d.comb += s.slot.eq(entry.last)", "m.d.comb += s.slot_write.en.eq(1)", 8),
+        Fault("hw.intake", "& ~tracker.i.ready & ~operating &", "& ~tracker.i.ready &", 6),
+        Fault("hw.intake", "Mux(operating, tracker.operations.p.index, self.next.handle)", "self.next.handle", 6),
         parts="row",
     )  # fmt: skip
     def loss_state(bench: Bench, config: Any = config) -> None:
