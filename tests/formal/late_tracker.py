@@ -97,7 +97,7 @@ def late_state(bench: Bench) -> None:
     steps, orders, entries = parts.steps, parts.orders, parts.entries
     operation = dut.operations.p
     work = hand.there & row(bench, hand.mine[0].handle) & hand.mine[0].matched
-    unopened(bench, dut, hand, work)
+    unopened(bench, dut, work)
     ended = bench.past(work & hand.end & (told == Checksum.GOOD))
     operated = moved(dut.operations) & (operation.index == bench.connection)
     bench.check(~entries.writes | ended | operated)

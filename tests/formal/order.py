@@ -119,7 +119,7 @@ class Narrow(Small):
     "buffer", "beats leave in order, once, unchanged (beats of a byte, four places)", Ic3(),
     Fault("hw.buffer", "self.i.ready.eq(self.written ^ taken != depth)", "self.i.ready.eq(1)", 16),
     Fault("hw.buffer", "(fetched != self.written)", "((fetched != self.written) | self.i.valid)", 16),
-    Fault("hw.buffer", "r.addr.eq(fetched[:-1])", "r.addr.eq(taken[:-1])", 16),
+    Fault("hw.buffer", "r.addr.eq(fetched[:-1])", "r.addr.eq(self.written[:-1])", 16),
     parts="real",
 )  # fmt: skip
 def buffer_order(bench: Bench) -> None:

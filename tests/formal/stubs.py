@@ -13,7 +13,7 @@ from amaranth.lib.wiring import In, Out
 
 from hw import aes, gf128
 from hw.rotate import shift_right_bytes
-from hw.stream import Queue
+from hw.stream import FlagQueue, Queue
 from tests.formal.prover import Bench
 
 CORE = "core"
@@ -87,7 +87,7 @@ def any_parts(bench: Bench) -> dict[int, Any]:
             anything(m, self.o_tag)
             return m
 
-    return {id(Queue): AnyQueue, id(aes.AesPipeline): AnyCipher, id(multiplier): AnyProduct}
+    return {id(Queue): AnyQueue, id(FlagQueue): AnyQueue, id(aes.AesPipeline): AnyCipher, id(multiplier): AnyProduct}
 
 
 def any_room(bench: Bench, kind: Any) -> Any:

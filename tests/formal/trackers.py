@@ -28,7 +28,7 @@ PROVED = ("proof", "prove", "prove chain", "finished")
 WALKED = ("walk", "header", "check", "bad header")
 """Of a frame that takes the fast path."""
 UNKNOWN = ("compare", "decide", "slow", *WALKED)
-"""In which the checksum may not be known; nor in front of `finish`, if that is next."""
+"""In which the checksum may not be known."""
 
 
 def among(states: States, names: Iterable[str]) -> Value:
@@ -42,12 +42,13 @@ class Hand:
     Members
     -------
     there : Signal              a frame is
-    of : Signal                 the frame that an end is about: the one at hand, or else one that passes by
+    mine : list[Signal]         its item of each of `queues`
+    of : list[Signal]           that of the frame an end is about: the one at hand, or else one that passes by
     taken, end : Value          transfers of a frame and of an end
     """
 
     def __init__(self, bench: Bench, dut: Any, *queues: Any):
-        """`queues` : streams with an item for each frame."""
+        """`queues` : streams with an item for each frame, taken at once."""
         self.there = Signal(name=bench.name("at_hand"))
         self.end = moved(dut.o) & dut.o.p.end
         self.taken = moved(queues[0])
@@ -169,8 +170,8 @@ def passes_by(operation: Any) -> Value:
     return (operation.kind == TrackerOperation.INIT) | (operation.kind == TrackerOperation.CLEAR)
 
 
-def unopened(bench: Bench, dut: Any, hand: Hand, work: Value) -> None:
-    """While a connection is opened or closed, no frame of it is inside (control)."""
+def unopened(bench: Bench, dut: Any, work: Value) -> None:
+    """While the connection is opened or closed, no frame of it is inside (control); `work`: one is at hand."""
     operation = dut.operations
     about = operation.valid & passes_by(operation.p) & (operation.p.index == bench.connection)
     bench.assume(~(about & dut.i.valid & dut.i.p.matched & row(bench, dut.i.p.handle)))
@@ -180,11 +181,14 @@ def unopened(bench: Bench, dut: Any, hand: Hand, work: Value) -> None:
 def only_what_is_handled(
     bench: Bench, dut: Any, inside: SimpleNamespace, memories: list[tuple[Any, Any, Any]]
 ) -> tuple[Value, Value]:
-    """`memories` : each with its reader and the register that its row is taken to. -> frame at hand, its end counts."""
+    """`memories` : each with its reader and the register that its row is taken to.
+
+    Returns that a frame of the connection is at hand, and that it changes its state in this cycle.
+    """
     hand = Hand(bench, dut, dut.i)
     owed = at_work(bench, dut, inside, hand)
     work = (hand.there | owed) & row(bench, hand.mine[0].handle)
-    unopened(bench, dut, hand, work)
+    unopened(bench, dut, work)
     operation = dut.operations.p
     good = dut.checksum.p == Checksum.GOOD
     ends = work & moved(dut.checksum) & good
@@ -211,7 +215,7 @@ HANDLED = "a connection's state is what its last frame with a good checksum left
     Fault("hw.track", "operations.writes.eq(good)", "operations.writes.eq(1)", 10),
     Fault("hw.track", "m.Elif(intake.same())", "m.Elif(intake.same() & 0)", 10),
     Fault("hw.track", "m.d.sync += status.eq(Status.WAIT)", "m.d.sync += [status.eq(Status.WAIT), entry.at.eq(0)]", 10),
-    Fault("hw.intake", "& self._there & ~operating", "& self._there", 10),
+    Fault("hw.intake", "& ~tracker.i.ready & ~operating &", "& ~tracker.i.ready &", 6),
     parts="row",
 )  # fmt: skip
 def track_state(bench: Bench) -> None:
