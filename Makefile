@@ -24,7 +24,7 @@ demo: $(VENV)/.installed
 test: $(VENV)/.tests-installed
 	$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
 
-slow: $(VENV)/.synth-installed
+slow: $(VENV)/.synth-installed $(VENV)/.formal-installed
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
 
 formal: $(VENV)/.formal-installed
