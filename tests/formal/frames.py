@@ -10,7 +10,7 @@ from hw.rotate import byte_mask
 from model.contract import Status
 from tests.formal.properties import proved
 from tests.formal.prover import Bench, Fault, Induction, streams_of
-from tests.formal.streams import FULL
+from tests.formal.streams import FULL, LATE
 
 
 def put(bench: Bench, dut: Any) -> SimpleNamespace:
@@ -52,6 +52,31 @@ def raw_frames(bench: Bench) -> None:
     bench.check(~dut.o.valid | came | bench.past(waits))  # nothing is added
     bench.check(~taken | orders.valid)
     bench.check(moved(orders) == (taken & dut.i.p.last))
+
+
+@proved(
+    "release, late", "unless its status is DECRYPTED, what goes into the queue behind is what came, bit for bit",
+    Induction(1),
+    Fault("hw.release", "orders.i.p.gate.eq(self.orders.p.descriptor.status", "orders.i.p.gate.eq(0"),
+    Fault("hw.release", "(over & covers.replicate(len(over)))", "over"),
+    Fault("hw.release", "covers.eq(gate)", "covers.eq(overlay.known)"),
+    fast=True,
+)  # fmt: skip
+def raw_frames_late(bench: Bench) -> None:
+    dut = release.Release(LATE)
+    parts = put(bench, dut)._late
+    given, orders, beats, pushed = dut.orders.p, parts.orders, parts.beats.o, parts.out.i
+    decrypted = orders.o.p.order.descriptor.status == Status.DECRYPTED
+    bench.check(orders.i.p.gate == (given.descriptor.status == Status.DECRYPTED))
+    bench.assume(orders.o.p.gate == decrypted)  # stream.Slice
+    came = bench.past(moved(beats))
+    same = equal(Cat(pushed.p.keep, pushed.p.last), bench.past(Cat(beats.p.keep, beats.p.last)))
+    told = equal(pushed.p.descriptor, bench.past(orders.o.p.order.descriptor))
+    raw = pushed.p.descriptor.status != Status.DECRYPTED
+    bench.check(pushed.valid == came)
+    bench.check(~came | (same & told & (~raw | equal(pushed.p.data, bench.past(beats.p.data)))))
+    bench.check(~moved(beats) | orders.o.valid)
+    bench.check(moved(orders.o) == (moved(beats) & beats.p.last))
 
 
 @proved(

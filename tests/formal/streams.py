@@ -17,6 +17,7 @@ from hw import (
     encrypt,
     finish,
     flow_table,
+    flow_table_late,
     ghash,
     keystream,
     layouts,
@@ -24,6 +25,7 @@ from hw import (
     parse,
     parse_stream,
     placing,
+    placing_late,
     placing_pair,
     plan,
     powers,
@@ -42,6 +44,7 @@ CLAIM = "valid and payload hold until the transfer"
 FULL = Small(connections=2)
 WIDE = Small(width=64, connections=2)
 PUBLISHED = Small(connections=2, rx_policy=RxPolicy.PUBLISHED)
+LATE = Small(connections=2, rx_policy=RxPolicy.PUBLISHED, sbox="bram")
 
 
 def streams(
@@ -217,4 +220,29 @@ streams("encrypt", lambda: encrypt.Encrypt(FULL), leak("hw.encrypt", "deltas", "
 streams(
     "finish", lambda: finish.Finish(FULL),
     Fault("hw.finish", "& (out_ready | ~order.send)", ""),
+)  # fmt: skip
+
+
+# --- Config.late
+LATE_FOUND = Fault(
+    "hw.flow_table_late", "m.d.comb += self.o.valid.eq(1)", "m.d.comb += self.o.valid.eq(self.i.valid)", 24
+)
+streams("lookup, late", lambda: lookup.Lookup(LATE), LATE_FOUND, method=Induction(4))
+streams("flow_table_late", lambda: flow_table_late.LateFlowTable(LATE), LATE_FOUND, method=Induction(4))
+streams("align, late", lambda: align.Align(LATE), leak("hw.align", "items", "items"))
+streams("buffer, late", lambda: buffer.PacketBuffer(LATE), leak("hw.buffer", "queue", "o"))
+streams("checksum, late", lambda: checksum.ChecksumUnit(LATE), leak("hw.checksum", "results", "o"))
+streams("placing_late", lambda: placing_late.LatePlacing(LATE), leak("hw.placing_late", "queue", "o", "begin"))
+streams(
+    "powers, late", lambda: powers.Powers(LATE),
+    Fault("hw.powers", "advance.eq(busy & (~ask | self.factors.ready)", "advance.eq(busy"),
+)  # fmt: skip
+streams(
+    "ghash, late", lambda: ghash.Ghash(LATE),
+    Fault("hw.ghash", "self.o.valid.eq(placing.o.valid)", "self.o.valid.eq(placing.o.valid & self.i.valid)"),
+)  # fmt: skip
+streams("release, late", lambda: release.Release(LATE), leak("hw.release", "out", "o"))
+streams(
+    "verdict, late", lambda: verdict.Verdict(LATE),
+    Fault("hw.verdict", "failed.eq(failed_now)]", "failed.eq(0)]"),
 )  # fmt: skip
