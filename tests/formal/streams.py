@@ -10,6 +10,7 @@ from typing import Any
 from amaranth.hdl import Cat
 
 from hw import (
+    aes_stored,
     align,
     buffer,
     checksum,
@@ -19,6 +20,8 @@ from hw import (
     flow_table,
     flow_table_late,
     ghash,
+    key_expansion,
+    key_loader,
     keystream,
     layouts,
     lookup,
@@ -38,7 +41,8 @@ from hw.axi import lite, registers
 from model.contract import RxPolicy, Status
 from model.registers import Direction
 from tests.formal.properties import proved
-from tests.formal.prover import Bench, Fault, Ic3, Induction, Method, Small, streams_of
+from tests.formal.prover import Bench, Fault, Ic3, Induction, Method, Small, replaced, streams_of
+from tests.formal.stubs import any_room
 
 CLAIM = "valid and payload hold until the transfer"
 FULL = Small(connections=2)
@@ -246,3 +250,21 @@ streams(
     "verdict, late", lambda: verdict.Verdict(LATE),
     Fault("hw.verdict", "failed.eq(failed_now)]", "failed.eq(0)]"),
 )  # fmt: skip
+
+
+@proved("keystream, late", CLAIM, Induction(2), leak("hw.keystream", "queue", "o"))
+def late_keystream(bench: Bench) -> None:
+    """One H is asked for at a time: what makes it gives no other while it waits (`keys.ready` is low, key_loader)."""
+    parts = (key_expansion.KeyExpansion, key_loader.KeyLoader, aes_stored.StoredAes)
+    dut = keystream.Keystream(LATE)
+    with replaced({id(part): any_room(bench, part) for part in parts}):
+        inside = bench.add(dut)
+    inputs, outputs = streams_of(dut)
+    bench.obeys(*inputs)
+    came = inside._with_stored_keys.came
+    erases = inside._with_stored_keys.came_valid & came.reload & ~came.derive
+    bench.assume(~(inside.derived | erases) | (inside.deriving & ~dut.subkey.valid))
+    bench.assume(~(inside.derived & erases))
+    bench.check(~dut.subkey.valid | inside.deriving)
+    for output in outputs:
+        bench.check(bench.held(output))
