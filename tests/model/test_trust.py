@@ -234,3 +234,19 @@ def test_what_it_rests_on(policy: RxPolicy):
     rig.wire(100, 200)
     assert rig.sw.error == "EBADMSG" and rig.hw.error is None
     assert [r.seq - stream.start_seq for r in rig.taken_on_trust] == [200]
+
+
+@pytest.mark.xfail(strict=True, reason="open: docs/trust.md, What is left: a late frame that begins a record")
+def test_copied_record_behind_a_late_frame_that_begins_one():
+    """The late frame says DECRYPTED, yet the bytes of the record that begins in it are those of the wire."""
+    stream = Stream(TLS12, seed=1)
+    stream.bulk([179, 1001, 179, 301])
+    rig = TrustRig(stream, FULL, acks=False)
+    for start, end in ((0, 50), (0, 100), (100, 200), *((n, n + 100) for n in range(300, 700, 100))):
+        rig.wire(start, end)
+    for start, end in ((1238, 1538), (700, 800), (800, 900)):
+        rig.wire(start, end)
+    rig.put(1446, stream.wire[:50])
+    for start, end in ((900, 1000), (200, 300), (1000, 1100), (1100, 1200), (1200, 1300)):
+        rig.wire(start, end)
+    rig.judge()
