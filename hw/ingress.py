@@ -83,17 +83,19 @@ class Ingress(wiring.Component):
             m.d.sync += few.eq(inside < MAX_PACKETS - 1)
         else:
             m.d.comb += few.eq(inside != MAX_PACKETS)
-        satisfied, taken = [], []
-        for name, branch in (("buffer", buffer.i), ("parse", parse.i), ("checksum", checksum.i)):
+        branches = {"buffer": buffer.i, "parse": parse.i, "checksum": checksum.i}
+        taken = []
+        for name, branch in branches.items():
             done = Signal(name=f"{name}_done")
             m.d.comb += [
                 branch.valid.eq(self.i.valid & admit & ~done),
                 branch.p.eq(self.i.p),
             ]
             m.d.sync += done.eq((done | (branch.valid & branch.ready)) & ~transfer)
-            satisfied.append(done | branch.ready)
             taken.append(done)
             if name == "buffer":
                 m.d.comb += admit.eq(~first | done | few)
-        m.d.comb += self.i.ready.eq(admit & Cat(satisfied).all())
+        m.d.comb += self.i.ready.eq(
+            admit & Cat(done | branch.ready for done, branch in zip(taken, branches.values(), strict=True)).all()
+        )
         return m

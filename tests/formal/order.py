@@ -200,7 +200,7 @@ def branches(bench: Bench) -> None:
     leaves = moved(dut.o) & dut.o.p.last
     bench.assume(~leaves | (frames != 0))  # buffer: nothing leaves that has not entered
     bench.m.d.sync += frames.eq(frames + enters - leaves)
-    for branch, done in zip((inside.buffer.i, inside.parse.i, inside.checksum.i), inside.taken, strict=True):
+    for branch, done in zip(inside.branches.values(), inside.taken, strict=True):
         taken = bench.ever_until(moved(branch), passes)
         bench.check(done == taken)
         bench.check(~branch.valid | (~taken & equal(branch.p, dut.i.p)))

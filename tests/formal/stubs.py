@@ -149,7 +149,6 @@ def one_row(bench: Bench, connection: Value) -> dict[int, Any]:
 
     class OneRow(Elaboratable):
         def __init__(self, *, shape: Any, depth: int, init: Any):
-            self._ports: list[tuple[Any, Any]] = []
             self._depth, self._shape = depth, shape
             self.kept = Signal(shape, name=bench.name("kept"))
             self.writes = Signal(name=bench.name("writes"))

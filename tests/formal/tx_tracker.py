@@ -89,7 +89,7 @@ def transmit_state(bench: Bench) -> None:
     bench.check(~entries.writes | ends | (moved(dut.operations) & mine))
     bench.check(~ends | entries.writes)
     bench.check(~(moved(dut.operations) & mine & (operation.kind == TrackerOperation.QUERY)) | ~entries.writes)
-    # read ahead
+    # its state, read ahead, is what is kept; and what makes that inductive
     good = Value.cast(inside.status).matches(TxStatus.ENCRYPTED, TxStatus.REPLAYED)
     bench.check(~hand.there | states.are("finish") | good)
     none = hand.mine[1].kind == TxKind.PASS
