@@ -127,14 +127,15 @@ streams(
     "placing_pair", lambda: placing_pair.PlacingPair(FULL),
     Fault("hw.placing_pair", "with m.If(port.valid & port.ready):", "with m.If(port.valid):"),
 )  # fmt: skip
-streams(
-    "powers", lambda: powers.Powers(FULL),
-    Fault("hw.powers", "advance.eq(busy & (~ask | self.factors.ready)", "advance.eq(busy"),
-)  # fmt: skip
-streams(
-    "ghash", lambda: ghash.Ghash(FULL),
-    Fault("hw.ghash", "self.o.valid.eq(placing.o.valid)", "self.o.valid.eq(placing.o.valid & self.i.valid)"),
-)  # fmt: skip
+for suffix, config in {"": FULL, ", late": LATE}.items():
+    streams(
+        f"powers{suffix}", lambda config=config: powers.Powers(config),
+        Fault("hw.powers", "advance.eq(busy & (~ask | self.factors.ready)", "advance.eq(busy"),
+    )  # fmt: skip
+    streams(
+        f"ghash{suffix}", lambda config=config: ghash.Ghash(config),
+        Fault("hw.ghash", "self.o.valid.eq(placing.o.valid)", "self.o.valid.eq(placing.o.valid & self.i.valid)"),
+    )  # fmt: skip
 
 
 streams(
@@ -237,14 +238,6 @@ streams("align, late", lambda: align.Align(LATE), leak("hw.align", "items", "ite
 streams("buffer, late", lambda: buffer.PacketBuffer(LATE), leak("hw.buffer", "queue", "o"))
 streams("checksum, late", lambda: checksum.ChecksumUnit(LATE), leak("hw.checksum", "results", "o"))
 streams("placing_late", lambda: placing_late.LatePlacing(LATE), leak("hw.placing_late", "queue", "o", "begin"))
-streams(
-    "powers, late", lambda: powers.Powers(LATE),
-    Fault("hw.powers", "advance.eq(busy & (~ask | self.factors.ready)", "advance.eq(busy"),
-)  # fmt: skip
-streams(
-    "ghash, late", lambda: ghash.Ghash(LATE),
-    Fault("hw.ghash", "self.o.valid.eq(placing.o.valid)", "self.o.valid.eq(placing.o.valid & self.i.valid)"),
-)  # fmt: skip
 streams("release, late", lambda: release.Release(LATE), leak("hw.release", "out", "o"))
 streams(
     "verdict, late", lambda: verdict.Verdict(LATE),
