@@ -479,6 +479,20 @@ def test_gap_that_leads_elsewhere():
     line.run()
 
 
+def test_header_in_front_of_what_is_let_go():
+    """Behind a forged header the device knows of no record from the gap in front of it on."""
+    line = Line()
+    line.send(0, line.place(1) - 100)
+    line.send(line.place(1, 100), line.place(1, 200))
+    line.send(line.place(2), line.place(3, 100))
+    assert line.script.want[-1][3] is True
+    assert line.send(line.place(3), line.place(3, 50), changed=line.place(3, 4)) is Status.OUT_OF_SYNC
+    line.script.operate(line.golden.state(), kind=layouts.TrackerOperation.QUERY, index=1)
+    assert line.send(line.place(1) - 100, line.place(1) - 50) is Status.DECRYPTED
+    assert line.send(line.place(1) - 50, line.place(1, 100)) is Status.OUT_OF_SYNC
+    line.run()
+
+
 def test_contradicted_head_ends_its_chain():
     """The next header found is a new chain's, with a request of its own."""
     line = Line()
