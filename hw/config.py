@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from model.contract import HASH_WORDS, MAX_FRAME, RxPolicy
 
 SBOXES = ("rom", "logic", "bram")
+OVERLOADS = ("stall", "raw")
 
 
 @dataclass(frozen=True)
@@ -22,12 +23,16 @@ class Config:
         the same cycles. "bram": those of the data in block RAM, a round in three cycles.
     rx_policy : RxPolicy
         How the receive device goes on behind a gap; shapes nothing of the transmit device.
+    overload : str
+        What a receive device does whose crypto is behind. "stall": it takes frames more slowly. "raw": frames of a
+        connection pass raw and are not looked at (docs/contract.md, section 6).
     """
 
     width: int = 16
     connections: int = 256
     sbox: str = "rom"
     rx_policy: RxPolicy = RxPolicy.FULL
+    overload: str = "stall"
 
     def __post_init__(self):
         if self.width not in (16, 32, 64):
@@ -37,6 +42,10 @@ class Config:
             raise ValueError(f"connections {n}: must be a power of two from 8 to 4096")
         if self.sbox not in SBOXES:
             raise ValueError(f"sbox {self.sbox!r}: must be one of {', '.join(SBOXES)}")
+        if self.overload not in OVERLOADS:
+            raise ValueError(f"overload {self.overload!r}: must be one of {', '.join(OVERLOADS)}")
+        if self.passes_raw and self.late:
+            raise ValueError("overload raw: not with S-boxes bram")
 
     @property
     def lanes(self) -> int:
@@ -81,6 +90,10 @@ class Config:
         Its block RAM takes 4.3 ns to answer, and a wire between two LUTs a nanosecond.
         """
         return self.sbox == "bram"
+
+    @property
+    def passes_raw(self) -> bool:
+        return self.overload == "raw"
 
     @property
     def index_bits(self) -> int:

@@ -103,8 +103,13 @@ class Control(wiring.Component):
         m = Module()
         config = self.config
         m.submodules.handles = handles = Handles(config)
-        counted = (TxStatus, TxStatus.ENCRYPTED) if self.transmit else (Status, Status.DECRYPTED)
-        m.submodules.counters = counters = Counters(*counted, late=config.late)
+        if self.transmit:
+            counters = Counters(list(TxStatus), TxStatus.ENCRYPTED, late=config.late)
+        else:
+            statuses = [status for status in Status if status is not Status.OVERLOAD]
+            more = [Status.OVERLOAD] if config.passes_raw else []
+            counters = Counters(statuses, Status.DECRYPTED, more, late=config.late)
+        m.submodules.counters = counters
         m.d.comb += [
             counters.left.eq(self.left),
             counters.status.eq(self.status),

@@ -1,5 +1,6 @@
 """Counters of frames by status, and of the bytes of one of them."""
 
+from collections.abc import Sequence
 from enum import IntEnum
 
 from amaranth.hdl import Array, Module, Mux, Signal
@@ -13,14 +14,16 @@ COUNTER_BITS = 48
 
 
 class Counters(wiring.Component):
-    """One counter for each status, in the order of their codes, and one of the payload bytes of `bytes_of`.
+    """One counter for each status, one of the payload bytes of `bytes_of`, and what was added to the list since.
 
     Parameters
     ----------
-    statuses : type[IntEnum]
-        contract.Status or contract.TxStatus.
+    statuses : Sequence[IntEnum]
+        Of contract.Status or contract.TxStatus.
     bytes_of : IntEnum
         The status whose payload bytes are counted.
+    more : Sequence[IntEnum]
+        Statuses whose counters stand behind that of the bytes.
     late : bool
         See Config.late.
 
@@ -32,9 +35,12 @@ class Counters(wiring.Component):
     value : Out(64)            its value in the same cycle, with `late` three later; 0 for a number without a counter
     """
 
-    def __init__(self, statuses: type[IntEnum], bytes_of: IntEnum, *, late: bool = False):
+    def __init__(
+        self, statuses: Sequence[IntEnum], bytes_of: IntEnum, more: Sequence[IntEnum] = (), *, late: bool = False
+    ):
         self._statuses = statuses
         self._bytes_of = bytes_of
+        self._more = more
         self._late = late
         super().__init__({
             "left": In(1),
@@ -59,14 +65,15 @@ class Counters(wiring.Component):
             m.d.sync += register.eq(value)
             return register
 
-        counters = []
-        for code in self._statuses:
+        def counter(code):
             counter = Signal(COUNTER_BITS, name=code.name.lower())
             m.d.sync += counter.eq(counter + stage(left & (status == code), f"is_{counter.name}"))
-            counters.append(counter)
+            return counter
+
+        counters = [counter(code) for code in self._statuses]
         octets = Signal(COUNTER_BITS)
         m.d.sync += octets.eq(octets + stage(Mux(left & (status == self._bytes_of), length, 0), "octets_more"))
-        values = Array([*counters, octets])
+        values = Array([*counters, octets, *(counter(code) for code in self._more)])
         if self._late:
             # a few at a time: which of four, then which four
             number = stage(self.number, "number_asked")

@@ -13,6 +13,7 @@ from hw.ingress import Ingress
 from hw.keystream import Keystream
 from hw.lookup import Lookup
 from hw.loss_track import LossTrack
+from hw.overload import Overload
 from hw.release import Release
 from hw.stream import Hold, Queue, Slice
 from hw.track import Track
@@ -112,6 +113,17 @@ class RxDevice(wiring.Component):
             control.status.eq(release.counted.descriptor.status),
             control.length.eq(release.counted.payload_length),
         ]
+        if config.passes_raw:
+            m.submodules.overload = overload = Overload(config)
+            m.d.comb += [
+                overload.written.eq(ingress.written),
+                overload.ended.eq(ingress.ended),
+                overload.offered.eq(ingress.o.valid),
+                overload.taken.eq(ingress.o.valid & ingress.o.ready),
+                overload.last.eq(ingress.o.p.last),
+                overload.free.eq(self.host.ready | ~self.host.valid),
+                track.overload.eq(overload.overload),
+            ]
         for reader in (track, align):
             m.d.comb += [reader.written.eq(ingress.written), reader.ended.eq(ingress.ended)]
         return m

@@ -63,6 +63,9 @@ def fast_states(s: Desk):
         with m.Elif(no_window):
             m.d.sync += s.status.eq(Status.RETRANSMISSION)
             m.next = "finish"
+        if s.config.passes_raw:
+            with m.Elif(s.follows & s.tracker.overload):
+                m.next = "pass by"
         with m.Elif(s.follows & simple & in_record):
             m.d.sync += [
                 at.number.eq(entry.number - 1),
@@ -84,6 +87,20 @@ def fast_states(s: Desk):
                 s.fast.eq(1),
             ]
             m.next = "walk"
+
+    if s.config.passes_raw:
+        last_head = s.last_chain.head
+        past = Signal(32)
+        m.d.comb += past.eq(s.seq - head.place)
+        with m.State("pass by"):
+            m.d.sync += [s.status.eq(Status.OVERLOAD), entry.seen.eq(s.end), entry.tail_count.eq(0)]
+            with m.If(entry.has_last & after(head.place, s.seq)):
+                m.d.sync += entry.raw.bit_select(entry.last, 1).eq(1)
+            with m.If((past[31] | (past < s.header_size)) & after(s.end, head.place)):
+                m.d.sync += entry.blind.eq(1)
+            with m.If(entry.tracking & after(s.end, last_head.place + lead(last_head.mask))):
+                s.drop(s.last_number)
+            m.next = "finish"
 
     def done():
         m.next = "finish"

@@ -42,6 +42,7 @@ class LossTrack(wiring.Component):
     answers : Out(stream.Signature(layouts.tracker_answer()))
     buffer : Out(PairPort)                           header bytes
     written, ended : In                              see docs/architecture.md, packet buffer
+    overload : In(1)                                 the crypto is behind; with `config.passes_raw`
     """
 
     def __init__(self, config: Config):
@@ -58,6 +59,7 @@ class LossTrack(wiring.Component):
             "buffer": Out(PairPort(config)),
             "written": In(config.pointer_bits),
             "ended": In(layouts.PACKET_BITS),
+            **({"overload": In(1)} if config.passes_raw else {}),
         })  # fmt: skip
 
     def elaborate(self, platform):
@@ -77,6 +79,8 @@ class LossTrack(wiring.Component):
         entry = s.entry
         left = left_behind(s)
         follows = goes_on(s, intake) & ~operations.waiting
+        if config.passes_raw:
+            follows &= ~self.overload
         m.d.comb += [
             index.eq(Mux(operating, self.operations.p.index, frame.handle)),
             read.addr.eq(intake.index),

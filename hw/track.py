@@ -36,6 +36,7 @@ class Track(wiring.Component):
     answers : Out(stream.Signature(layouts.tracker_answer()))
     buffer : Out(PairPort)                           header bytes
     written, ended : In                              see docs/architecture.md, packet buffer
+    overload : In(1)                                 the crypto is behind; with `config.passes_raw`
     """
 
     def __init__(self, config: Config):
@@ -49,6 +50,7 @@ class Track(wiring.Component):
             "buffer": Out(PairPort(config)),
             "written": In(config.pointer_bits),
             "ended": In(layouts.PACKET_BITS),
+            **({"overload": In(1)} if config.passes_raw else {}),
         })  # fmt: skip
 
     def elaborate(self, platform):
@@ -94,6 +96,9 @@ class Track(wiring.Component):
         m.d.sync += follows.eq(
             self.i.valid & ~self.i.ready & intake.next.matched & intake.same() & (intake.next.seq == end_seq)
         )
+        goes_on = taken & follows & ~operations.waiting
+        if config.passes_raw:
+            goes_on &= ~self.overload
 
         # Rule 5 and its relatives, as differences of sequence numbers registered one cycle ahead.
         in_order = Signal()
@@ -215,6 +220,10 @@ class Track(wiring.Component):
                         *walk.foresee(frame.payload_offset, at.remaining),
                     ]
                     m.next = "walk"
+                    if config.passes_raw:
+                        with m.If(self.overload):
+                            m.d.sync += status.eq(Status.OVERLOAD)
+                            m.next = "finish"
                 with m.Elif(~gap):
                     with m.If(~entry.skipping):
                         m.d.sync += status.eq(Status.RETRANSMISSION)
@@ -280,7 +289,7 @@ class Track(wiring.Component):
                 with m.If(self.checksum.valid & self.o.ready):
                     m.d.comb += [self.checksum.ready.eq(1), operations.writes.eq(good)]
                     m.next = "idle"
-                    with m.If(good & taken & follows & ~operations.waiting):
+                    with m.If(good & goes_on):
                         # Its state stands in the registers: nothing to read, nothing to compare.
                         m.d.sync += [
                             *next_frame(),

@@ -64,6 +64,7 @@ class Status(IntEnum):
     AUTH_FAILED = 8  # a tag in this packet is wrong
     CONFLICT = 9  # contradicts a header that packets were marked on the strength of; nothing is marked any more
     CLOSED = 10  # would have been decrypted, but a tag of the connection was wrong before
+    OVERLOAD = 11  # the crypto is behind, and this is not looked at
 
 
 class RxPolicy(StrEnum):
@@ -134,8 +135,8 @@ READ_POLICY = 6  # place in RxPolicy
 READ_COUNTERS = 16  # + counter number
 CIPHERS = 0x303
 
-COUNTERS = tuple(s.name.lower() for s in Status) + ("decrypted_bytes",)
-"""Counters in order of their READ number: packets by status, TCP payload bytes of decrypted packets."""
+COUNTERS = (*(s.name.lower() for s in Status if s is not Status.OVERLOAD), "decrypted_bytes", "overload")
+"""Counters in order of their READ number: packets by status, TCP payload bytes of decrypted packets; OVERLOAD."""
 
 
 # --- transmit --------------------------------------------------------------------------------------

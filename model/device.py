@@ -77,12 +77,13 @@ class GoldenDevice:
         self._table: FlowTable[Connection | LossConnection] = FlowTable(connections, hash_key)
 
     # --- packets -----------------------------------------------------------------------------------
-    def receive(self, frame: bytes) -> Delivery:
-        out, descriptor = self._receive(frame)
+    def receive(self, frame: bytes, overloaded: bool = False) -> Delivery:
+        """`overloaded`: the frame finds the crypto behind, in a device that does not wait for it then."""
+        out, descriptor = self._receive(frame, overloaded)
         self.counters[_STATUS_COUNTERS[descriptor.status]] += 1
         return Delivery(out, descriptor)
 
-    def _receive(self, frame: bytes) -> tuple[bytes, Descriptor]:
+    def _receive(self, frame: bytes, overloaded: bool) -> tuple[bytes, Descriptor]:
         packet = parse(frame)
         if packet is None:
             return frame, _BYPASS[Checksum.NONE]
@@ -92,7 +93,7 @@ class GoldenDevice:
         handle, connection = found
         if packet.checksum is Checksum.BAD:
             return frame, Descriptor(Status.BAD_CHECKSUM, Checksum.BAD, True, handle)
-        taken = connection.take_in(packet.seq, frame[packet.payload : packet.end])
+        taken = connection.take_in(packet.seq, frame[packet.payload : packet.end], overloaded)
         if taken.payload is not None:
             self.counters["decrypted_bytes"] += len(taken.payload)
             frame = frame[: packet.payload] + taken.payload + frame[packet.end :]

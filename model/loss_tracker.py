@@ -131,8 +131,8 @@ class LossConnection:
 
     Members
     -------
-    take_in(seq, payload) -> Taken
-        A packet with a good checksum.
+    take_in(seq, payload, overloaded=False) -> Taken
+        A packet with a good checksum. `overloaded`: it came while the device's crypto was behind.
     acknowledge(ack)
         The host has acknowledged everything before `ack`.
     """
@@ -230,12 +230,15 @@ class LossConnection:
             self.seen = end
 
     # --- packets -----------------------------------------------------------------------------------
-    def take_in(self, seq: int, payload: bytes) -> Taken:
+    def take_in(self, seq: int, payload: bytes, overloaded: bool = False) -> Taken:
         if self._conflict:
             return Taken(Status.CONFLICT)
         end = (seq + len(payload)) & _SEQ
         if not 0 < (end - self._floor) & _SEQ < REACH:
             return Taken(Status.RETRANSMISSION)  # acknowledged, or where no window reaches
+        if overloaded and seq == self.seen:
+            self._pass_by(seq, end)
+            return Taken(Status.OVERLOAD)
         fresh = seq_diff(seq, self._floor) >= 0 and self._untouched(seq, end)
         taken = self._track(seq, payload, end, fresh)
         if self._conflict:
@@ -248,6 +251,15 @@ class LossConnection:
         elif taken.status in (Status.DECRYPTED, Status.AUTH_FAILED) and self._closed:
             return taken._replace(status=Status.CLOSED, payload=None)
         return taken
+
+    def _pass_by(self, seq: int, end: int) -> None:
+        """[seq, end), from `seen` on, passes and nobody looks at it."""
+        for record in self._records:
+            record.raw |= seq_diff(record.end, seq) > 0
+        header = self._head.place
+        self._blind |= seq_diff(header + self._head.size, seq) > 0 and seq_diff(end, header) > 0
+        self._overlook(end)
+        self._pass(seq, end)
 
     def _track(self, seq: int, payload: bytes, end: int, fresh: bool) -> Taken:
         top = seq_diff(seq, self.seen) >= 0

@@ -152,8 +152,9 @@ class Connection:
 
     Members
     -------
-    take_in(seq, payload) -> Taken
-        A packet with a good checksum: its status and, if DECRYPTED, the payload the host gets.
+    take_in(seq, payload, overloaded=False) -> Taken
+        A packet with a good checksum: its status and, if DECRYPTED, the payload the host gets. `overloaded`: it came
+        while the device's crypto was behind.
     """
 
     def __init__(self, add: Add) -> None:
@@ -220,7 +221,7 @@ class Connection:
         self._search = _Search(self._cipher)
 
     # --- packets -----------------------------------------------------------------------------------
-    def take_in(self, seq: int, payload: bytes) -> Taken:
+    def take_in(self, seq: int, payload: bytes, overloaded: bool = False) -> Taken:
         end = (seq + len(payload)) & _SEQ
         leap = seq_diff(seq, self.seen)
         news = seq_diff(end, self.seen) > 0
@@ -234,7 +235,7 @@ class Connection:
             return Taken(Status.OUT_OF_SYNC, request=request)
         ahead = seq_diff(seq, self.expected)
         if ahead == 0:
-            return self._take(payload, 0, end)
+            return Taken(Status.OVERLOAD) if overloaded else self._take(payload, 0, end)
         if ahead < 0:
             if not self.skipping:
                 return Taken(Status.RETRANSMISSION)

@@ -19,6 +19,7 @@ MEANING = {
     Status.BAD_HEADER: "raw: a record header outside the limits",
     Status.AUTH_FAILED: "raw: a record that ends here is not authentic",
     Status.CONFLICT: "raw: contradicts a record header that packets were decrypted by; nothing is decrypted any more",
+    Status.OVERLOAD: "raw: it came while the crypto was behind",
     Status.CLOSED: "raw: could be decrypted, but a record of the connection was not authentic",
 }
 

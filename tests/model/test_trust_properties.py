@@ -1,5 +1,7 @@
 """Any stream, any network, any attacker on the path: what the stack takes on trust, software would have taken."""
 
+from collections.abc import Iterator
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -74,10 +76,20 @@ def rest(data: st.DataObject, size: int) -> list[tuple[int, int]]:
     return [(at, min(at + step, size)) for at in range(0, size, step)]
 
 
+def loads(data: st.DataObject, rig: TrustRig) -> Iterator[None]:
+    """At each step, whether the device's crypto is behind: in some runs now and then, in others always."""
+    share = data.draw(st.sampled_from([None, None, 0, 2, 8]))
+    while True:
+        rig.overloaded = share is not None and data.draw(st.integers(0, share)) == 0
+        yield
+
+
 def honest(data: st.DataObject) -> None:
     rig = data.draw(rigs())
     size = len(rig.stream.wire)
+    load = loads(data, rig)
     for start, end in segments(data, size) + rest(data, size):
+        next(load)
         match data.draw(st.sampled_from("........ca")):
             case "c":
                 rig.wire(start, end, bad_tcp=True)
@@ -129,7 +141,9 @@ def attacked(data: st.DataObject) -> None:
     rig = data.draw(rigs())
     size = len(rig.stream.wire)
     share = data.draw(st.sampled_from([2, 4, 10]))
+    load = loads(data, rig)
     for start, end in segments(data, size) + rest(data, size):
+        next(load)
         if data.draw(st.integers(0, share)) == 0:
             forged(data, rig, start, end)
         rig.wire(start, end, **(REFUSED if data.draw(st.integers(0, 19)) == 0 else {}))

@@ -3,7 +3,7 @@
 from typing import Any
 
 from driver.netdev import Direction, NetDevice, ResyncMode, Sock
-from model.commands import Resync, TrackerState
+from model.commands import Delivery, Resync, TrackerState
 from model.contract import Checksum, Result, RxPolicy, Status
 from model.device import GoldenDevice
 from model.frame import parse
@@ -23,6 +23,15 @@ def accepted(frame: bytes, tcp: int) -> bool:
     return int.from_bytes(frame[tcp + 8 : tcp + 12], "big") == SENT
 
 
+class Loaded(GoldenDevice):
+    """`overloaded`: what the driver gives it finds the crypto behind."""
+
+    overloaded = False
+
+    def receive(self, frame: bytes, overloaded: bool = False) -> Delivery:
+        return super().receive(frame, self.overloaded)
+
+
 class TrustRig:
     """Each packet passes the device, then the driver, then TCP takes or refuses it, then the stack reads.
 
@@ -40,6 +49,8 @@ class TrustRig:
     -------
     aborted : bool
         The driver has aborted the connection. Nothing is delivered any more.
+    overloaded : bool
+        Every packet finds the device's crypto behind.
     """
 
     def __init__(
@@ -50,11 +61,12 @@ class TrustRig:
         acks: bool = True,
     ) -> None:
         self.stream = stream
-        self.device = GoldenDevice(connections=2, policy=policy)
+        self.device = Loaded(connections=2, policy=policy)
         self.netdev = NetDevice(self.device, resync_mode=mode or ResyncMode.SYNC)
         t = stream.tuple4
         self.sk = Sock((t.remote_address, t.remote_port), (t.local_address, t.local_port), abort=self._abort)
         self.aborted = False
+        self.overloaded = False
         self._acks = acks and policy is not RxPolicy.PUBLISHED
         info = crypto_info(stream)
         self.hw = self.sk.rx = KtlsReceiver(info, stream.start_seq, keep=True)
@@ -79,10 +91,11 @@ class TrustRig:
         return state
 
     # --- what happens ------------------------------------------------------------------------------
-    def receive(self, frame: bytes) -> Status | None:
+    def receive(self, frame: bytes, overloaded: bool = False) -> Status | None:
         """A frame from the wire; its status, None once the connection is aborted."""
         if self.aborted:
             return None
+        self.device.overloaded = overloaded or self.overloaded
         up = self.netdev.receive(frame)
         descriptor = up.descriptor
         assert descriptor is not None
@@ -113,9 +126,9 @@ class TrustRig:
         """TCP acknowledges what it has, or all but the last `behind` bytes of it."""
         self.netdev.acknowledge(self.sk, (self.tcp.next_seq - behind) % 2**32)
 
-    def put(self, place: int, payload: bytes, **options: Any) -> Status | None:
+    def put(self, place: int, payload: bytes, *, overloaded: bool = False, **options: Any) -> Status | None:
         """A segment of these bytes at a place of the wire, counted from the first record's header."""
-        return self.receive(self.stream.frame(self.stream.start_seq + place, payload, **options))
+        return self.receive(self.stream.frame(self.stream.start_seq + place, payload, **options), overloaded)
 
     def wire(self, start: int, end: int, **options: Any) -> Status | None:
         """The sender's bytes [start, end)."""
