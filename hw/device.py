@@ -114,9 +114,8 @@ class RxDevice(wiring.Component):
             control.length.eq(release.counted.payload_length),
         ]
         if config.passes_raw:
-            m.submodules.overload = overload = Overload(config)
+            m.submodules.overload = overload = Overload()
             m.d.comb += [
-                overload.written.eq(ingress.written),
                 overload.ended.eq(ingress.ended),
                 overload.offered.eq(ingress.o.valid),
                 overload.taken.eq(ingress.o.valid & ingress.o.ready),
@@ -124,6 +123,8 @@ class RxDevice(wiring.Component):
                 overload.free.eq(self.host.ready | ~self.host.valid),
                 track.overload.eq(overload.overload),
             ]
+            if not published:
+                m.d.comb += track.behind.eq(overload.behind)
         for reader in (track, align):
             m.d.comb += [reader.written.eq(ingress.written), reader.ended.eq(ingress.ended)]
         return m

@@ -64,7 +64,8 @@ def fast_states(s: Desk):
             m.d.sync += s.status.eq(Status.RETRANSMISSION)
             m.next = "finish"
         if s.config.passes_raw:
-            with m.Elif(s.follows & s.tracker.overload):
+            # A search takes longer than its frame comes in; it can wait until nothing else does.
+            with m.Elif(s.follows & (s.tracker.overload | (entry.blind & s.tracker.behind))):
                 m.next = "pass by"
         with m.Elif(s.follows & simple & in_record):
             m.d.sync += [

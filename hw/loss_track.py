@@ -42,7 +42,7 @@ class LossTrack(wiring.Component):
     answers : Out(stream.Signature(layouts.tracker_answer()))
     buffer : Out(PairPort)                           header bytes
     written, ended : In                              see docs/architecture.md, packet buffer
-    overload : In(1)                                 the crypto is behind; with `config.passes_raw`
+    behind, overload : In(1)                         with `config.passes_raw`; see `hw.overload`
     """
 
     def __init__(self, config: Config):
@@ -59,7 +59,7 @@ class LossTrack(wiring.Component):
             "buffer": Out(PairPort(config)),
             "written": In(config.pointer_bits),
             "ended": In(layouts.PACKET_BITS),
-            **({"overload": In(1)} if config.passes_raw else {}),
+            **({"behind": In(1), "overload": In(1)} if config.passes_raw else {}),
         })  # fmt: skip
 
     def elaborate(self, platform):

@@ -36,7 +36,7 @@ class Track(wiring.Component):
     answers : Out(stream.Signature(layouts.tracker_answer()))
     buffer : Out(PairPort)                           header bytes
     written, ended : In                              see docs/architecture.md, packet buffer
-    overload : In(1)                                 the crypto is behind; with `config.passes_raw`
+    overload : In(1)                                 with `config.passes_raw`; see `hw.overload`
     """
 
     def __init__(self, config: Config):

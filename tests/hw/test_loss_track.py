@@ -25,7 +25,8 @@ from sim.traffic import TLS12, TLS13, Stream
 END = 0
 """Bit of `layouts.work` that is `end`."""
 OVERLOADED = 0x0040_0F10_8000_F3A5
-"""Frames, by their number modulo 64, that find the crypto behind (with `overload` raw)."""
+BEHIND = 0x00FF_0000_00FF_0000
+"""With `overload` raw: frames, by their number modulo 64, that find the crypto behind; others that find it waiting."""
 
 
 class Room(wiring.Component):
@@ -70,7 +71,11 @@ class Room(wiring.Component):
             m.d.sync += left.eq(left + 1)
         if self.config.passes_raw:
             deciding = Signal(6)
-            m.d.comb += [deciding.eq(left + end), track.overload.eq((Const(OVERLOADED, 64) >> deciding)[0])]
+            m.d.comb += [
+                deciding.eq(left + end),
+                track.overload.eq((Const(OVERLOADED, 64) >> deciding)[0]),
+                track.behind.eq(track.overload | (Const(BEHIND, 64) >> deciding)[0]),
+            ]
         with m.If(buffer.o.valid & buffer.o.ready & buffer.o.p.last):
             m.d.sync += gone.eq(gone + 1)
         return m
@@ -155,7 +160,8 @@ class Script:
             self.want.append((Status.BAD_CHECKSUM, None, None, None, False, False))
             return Status.BAD_CHECKSUM
         golden.walked, golden.proof, golden.fresh = [], None, True
-        taken = golden.take_in(seq, payload, self.config.passes_raw and bool(OVERLOADED >> n % 64 & 1))
+        overloaded = bool((OVERLOADED | (BEHIND if golden.state().out_of_sync else 0)) >> n % 64 & 1)
+        taken = golden.take_in(seq, payload, self.config.passes_raw and overloaded)
         fragments = [] if taken.status is Status.OVERLOAD else None
         status, mark = taken.status, False
         if status is Status.DECRYPTED:

@@ -9,7 +9,8 @@ from amaranth.sim import Simulator
 
 from hw import layouts
 from hw.config import Config
-from hw.overload import FRAMES, MANY, SINCE, WAITED, Overload
+from hw.layouts import MAX_PACKETS, PACKET_BITS
+from hw.overload import SINCE, STEP, STEPS, WAITED, Overload
 from hw.track import Track
 from model.contract import Checksum, RxPolicy, Status
 from model.tracker import Connection
@@ -19,80 +20,89 @@ from tests.hw.testbench import run_streams
 
 
 class Watch:
-    """`Overload`, told of each cycle; `inside` has the beats left of each frame that came in whole."""
+    """`Overload`, told of each cycle; `inside` has of each frame that came in whole the beats left and the cycle."""
 
-    def __init__(self, quarter: int):
-        self.quarter = quarter
-        self.inside: deque[int] = deque()
+    def __init__(self):
+        self.now = 0
+        self.inside: deque[list[int]] = deque()
         self.partial = 0
         self.waited = self.since = 0
-        self.overload = False
+        self.behind = self.overload = False
 
-    def cycle(self, *, comes: bool, ends: bool, offered: bool, free: bool) -> tuple[bool, bool]:
-        """A beat comes in or not, and may leave or not; whether one left, and the last of its frame."""
-        backlog = len(self.inside) >= MANY or (
-            len(self.inside) >= FRAMES and sum(self.inside) + self.partial >= self.quarter
-        )
-        self.overload = self.since > 0 and backlog
-        left = last = False
-        if offered and free:
-            left, self.waited = True, 0
-            self.since = max(self.since - 1, 0)
-            self.inside[0] -= 1
-            last = not self.inside[0]
-            if last:
+    def cycle(self, *, comes: bool, ends: bool, offered: bool, free: bool) -> bool:
+        """A beat comes in or not, and may leave or not; whether one left."""
+        # the register that is oldest had this cycle's, STEPS updates ago
+        looked = (self.now - 1) // STEP * STEP - STEP * STEPS
+        old = bool(self.inside) and self.inside[0][1] < looked
+        self.behind, self.overload = old, old and self.since > 0
+        left = offered and free
+        if left:
+            self.waited, self.since = 0, max(self.since - 1, 0)
+            self.inside[0][0] -= 1
+            if not self.inside[0][0]:
                 self.inside.popleft()
-        elif free and self.inside:
-            if self.waited == WAITED and backlog:
+        elif free and old:
+            if self.waited == WAITED:
                 self.since = SINCE
             self.waited = min(self.waited + 1, WAITED)
         self.partial += comes
         if comes and ends:
-            self.inside.append(self.partial)
+            self.inside.append([self.partial, self.now])
             self.partial = 0
-        return left, last
+        self.now += 1
+        return left
 
 
 @pytest.mark.parametrize(
-    "frame,crypto,host,expected",
+    "sizes,crypto,host,expected",
     [
-        (24, 0.5, 1.0, True),  # the crypto at half the bus's pace
-        (24, 1.0, 0.5, False),  # the host
-        (3, 0.3, 1.0, True),
-        (150, 1.0, 1.0, False),
-        (150, 0.4, 1.0, True),
+        ((24,), 0.5, 1.0, True),  # the crypto at half the bus's pace
+        ((24,), 1.0, 0.5, False),  # the host
+        ((3,), 0.3, 1.0, True),
+        ((142,), 1.0, 1.0, False),
+        ((142,), 0.4, 1.0, True),
+        ((142, 2, 3, 2, 24), 1.2, 0.95, False),
+        ((142, 2, 3, 2, 24), 0.6, 0.95, True),
     ],
 )
-def test_overload(frame, crypto, host, expected):
-    """Frames of so many beats come whenever there is room; a frame's order comes as fast as the crypto is."""
-    config = Config(width=64, connections=8, overload="raw")
-    dut = Overload(config)
-    watch = Watch(config.buffer_beats // 4)
-    rng = random.Random(frame)
+def test_overload(sizes, crypto, host, expected):
+    """Frames come in bursts, when there is room; a frame may go 50 cycles behind its end at the earliest, and when the
+    crypto, that many beats a cycle, is through with it."""
+    dut = Overload()
+    watch = Watch()
+    rng = random.Random(f"{sizes}")
     seen = []
 
     async def run(ctx):
-        written = ended = at = 0
-        ordered = 0.0  # beats of whole frames that may leave
-        for cycle in range(4000):
-            room = len(watch.inside) < layouts.MAX_PACKETS and sum(watch.inside) + watch.partial < config.buffer_beats
-            comes = room and (at > 0 or rng.random() < 0.9)
-            ends = comes and at == frame - 1
-            if watch.inside:
-                ordered = min(ordered + crypto, 200)
+        written = gone = ended = at = frame = 0
+        may_go: deque[int] = deque()  # of each frame inside, the cycle
+        through = 0.0
+        size = sizes[0]
+        for cycle in range(6000):
+            room = len(watch.inside) < MAX_PACKETS - 1 and written - gone < 512
+            comes = room and (at > 0 or cycle % 2000 < 1500 or expected)
+            ends = comes and at == size - 1
             offered = bool(watch.inside)
-            goes = offered and ordered >= (frame if watch.inside[0] == frame else 1)
+            goes = offered and cycle >= may_go[0]
             free = rng.random() < host
-            ctx.set(dut.written, written % (1 << config.pointer_bits))
-            ctx.set(dut.ended, ended % (1 << layouts.PACKET_BITS))
+            ctx.set(dut.ended, ended % (1 << PACKET_BITS))
             ctx.set(dut.offered, offered)
             ctx.set(dut.free, free)
             ctx.set(dut.taken, goes and free)
-            ctx.set(dut.last, goes and watch.inside[0] == 1)
-            left, _ = watch.cycle(comes=comes, ends=ends, offered=goes, free=free)
-            ordered -= left
-            written, ended, at = written + comes, ended + ends, (at + comes) % frame
+            ctx.set(dut.last, goes and watch.inside[0][0] == 1)
+            before = len(watch.inside)
+            left = watch.cycle(comes=comes, ends=ends, offered=goes, free=free)
+            if len(watch.inside) - ends < before:
+                may_go.popleft()
+            gone += left
+            written, ended, at = written + comes, ended + ends, at + comes
+            if ends:
+                through = max(through, cycle - size) + size / crypto
+                may_go.append(max(int(through), cycle) + 50)
+                frame, at = frame + 1, 0
+                size = sizes[frame % len(sizes)]
             await ctx.tick()
+            assert ctx.get(dut.behind) == watch.behind, f"cycle {cycle}"
             assert ctx.get(dut.overload) == watch.overload, f"cycle {cycle}"
             seen.append(watch.overload)
 
@@ -101,14 +111,6 @@ def test_overload(frame, crypto, host, expected):
     simulator.add_testbench(run)
     simulator.run()
     assert any(seen) is expected
-
-
-def test_no_overload_by_a_late_start():
-    """Short frames wait for the first order as long as the pipeline is; nor by a frame that waits alone."""
-    watch = Watch(128)
-    for cycle in range(400):
-        watch.cycle(comes=True, ends=cycle % 3 == 2, offered=cycle > 52 and bool(watch.inside), free=True)
-        assert not watch.overload, cycle
 
 
 @pytest.mark.parametrize("width", [16, 64])
