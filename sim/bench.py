@@ -215,6 +215,29 @@ def mixed(engine: Engine, seed: int, record: int) -> tuple[float, int]:
     return rate(result.last_out, segment, 40), int(worst)
 
 
+def overloaded(engine: Engine, seed: int, record: int) -> tuple[float, int, float]:
+    """Frames of 1448 bytes at the bus's pace, seven of tiny records and one of no connection in turn: the share of the
+    bus they keep, the worst latency of those of no connection beyond their beats, the share of the others that is
+    decrypted. Nobody answers what the device asks."""
+    engine.reset()
+    stream = connection(1, seed)
+    engine.run([stream.add()])
+    count, tiny, segment = 75, 7, 1448
+    raw = iter(segments_of(connection(0, seed), 16384, segment, count))
+    frames: list[Event] = []
+    for n, frame in enumerate(segments_of(stream, record, segment, tiny * count), 1):
+        frames += [frame] if n % tiny else [frame, next(raw)]
+    result = engine.run(frames)
+    width = engine.config.width
+    worst = max((result.first_out - result.first_in)[tiny :: tiny + 1]) - beats(width, segment)
+    decrypted = sum(d.descriptor.status is Status.DECRYPTED for d in result.deliveries)
+    return (
+        rate(result.last_out, segment, 40) / (segment / beats(width, segment)),
+        int(worst),
+        decrypted / (tiny * count),
+    )
+
+
 @dataclass(frozen=True)
 class Direction:
     """What a direction's figures are measured by; the arguments are those of the receive ones.

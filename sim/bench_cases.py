@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
-from hw.config import Config
+from hw.config import OVERLOADS, Config
 from model.cycles import Direction as ModelDirection
 from model.cycles import packets_of, rooms_of, simulate
 from sim.bench import (
@@ -22,6 +22,7 @@ from sim.bench import (
     install,
     mixed,
     not_offloaded,
+    overloaded,
     rate,
 )
 from sim.bench_duplex import duplex_measure
@@ -46,6 +47,8 @@ BASE = "segment_1448"
 """The case whose rate shares are taken of."""
 APART = 1000
 """Cycles from a frame's way out to the next one, in the cycle model's latency."""
+OVERLOADED = tuple(f"overload_{name}_{overload}" for name in TINY for overload in OVERLOADS)
+"""Only run if named: a model more to build."""
 DIRECTIONS = {"rx": RECEIVE, "tx": TRANSMIT}
 SHARES = ("rate", "installs", *(f"mixed_{name}" for name in TINY))
 """Kinds of cases with shares among their rows."""
@@ -57,8 +60,8 @@ class Case:
     """One job.
 
     `kind` is `rate` (of `traffic`), `latency`, `install`, `installs` (beside traffic), `not_offloaded`,
-    `mixed_<record>`, `cut` or `duplex` (rates of both directions at once); `held` is how many connections the device is
-    made for.
+    `mixed_<record>`, `overload_<record>_<Config.overload>`, `cut` or `duplex` (rates of both directions at once);
+    `held` is how many connections the device is made for.
     """
 
     direction: str
@@ -141,8 +144,8 @@ def _shorter(traffic: Traffic) -> Traffic:
 
 
 def cases(widths: Iterable[int], quick: bool = False, only: Sequence[str] = ()) -> list[Case]:
-    """Every case but MOST, or those whose name has one of `only` in it (a file name pattern), and what shares are taken
-    of.
+    """Every case but MOST and OVERLOADED, or those whose name has one of `only` in it (a file name pattern), and what
+    shares are taken of.
 
     `quick`: a quarter of the frames, the design's own points, and one traffic for both directions at once.
     """
@@ -153,6 +156,8 @@ def cases(widths: Iterable[int], quick: bool = False, only: Sequence[str] = ()) 
         for direction in ("rx", "tx"):
             found += [Case(direction, width, "rate", t, max(t.connections, CONNECTIONS)) for t in traffics]
             found += [Case(direction, width, kind) for kind in ("latency", "install", *OTHERS[direction])]
+        if any("overload" in pattern for pattern in only):
+            found += [Case("rx", width, kind) for kind in OVERLOADED]
         both = [_shorter(t) for t in GRID if t.name == BASE] if quick else GRID
         found += [Case("duplex", width, "duplex", t) for t in both]
     if not only:
@@ -166,6 +171,8 @@ def measure_case(case: Case, told: Told) -> Measured:
     """Run one case. An error of whatever sort is the case's `failure`: the others go on."""
     try:
         config = replace(told.shape, width=case.width, connections=case.held)
+        if case.kind in OVERLOADED:
+            config = replace(config, overload=case.kind.rpartition("_")[2])
         make = make_duplex_engine if case.direction == "duplex" else DIRECTIONS[case.direction].make
         with make(told.engine, config) as device:
             timed = Timed(device)
@@ -203,6 +210,9 @@ def _measure(case: Case, device: Any, told: Told) -> Measured:
         return Measured(
             case, {str(size): direction.cut(device, connection(0, seed), RECORD, size) for size in SEGMENTS}
         )
+    if case.kind in OVERLOADED:
+        value, worst, decrypted = overloaded(device, seed, TINY[case.kind.split("_")[1]])
+        return Measured(case, {"rate": value, "latency": worst, "decrypted": decrypted})
     value, worst = mixed(device, seed, TINY[case.kind.removeprefix("mixed_")])
     return Measured(case, {"rate": value, "latency": worst})
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 from sim.bench import INSTALL_TARGET, INTERVAL_TARGET, LATENCY_TARGET, SEGMENTS, bus_limit, rate_target
-from sim.bench_cases import BASE, DIRECTIONS, Measured
+from sim.bench_cases import BASE, DIRECTIONS, OVERLOADED, Measured
 
 RATE = "payload B/cycle"
 BEYOND = "cycles beyond beats"
@@ -96,6 +96,10 @@ def _of(m: Measured, base: Measured | None) -> Iterable[Figure]:
     elif case.kind == "cut":
         for size, value in rtl.items():
             yield Figure(f"{prefix}/cut_{size}", round(value, 2), RATE, bus=bus_limit(case.width, int(size)))
+    elif case.kind in OVERLOADED:
+        yield Figure(f"{prefix}/{case.kind}", round(rtl["rate"], 3), "of the bus", 1.0)
+        yield Figure(f"{prefix}/{case.kind}_latency", rtl["latency"], BEYOND, LATENCY_TARGET)
+        yield Figure(f"{prefix}/{case.kind}_decrypted", round(rtl["decrypted"], 3), "of its frames")
     else:
         yield _of_base(f"{prefix}/{case.kind}", rtl["rate"], alone, 1.0)
         yield Figure(f"{prefix}/{case.kind}_latency", rtl["latency"], BEYOND, LATENCY_TARGET)

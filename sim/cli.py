@@ -19,6 +19,7 @@ from sim.cli_shared import (
     DIFFERENT,
     EQUAL,
     INTERRUPTED,
+    add_overload,
     add_policy,
     add_sbox,
     check_writable,
@@ -289,6 +290,7 @@ def _add_preset(parser: argparse.ArgumentParser, default: str = "basic", corundu
     )
     add_sbox(parser, None)
     add_policy(parser, None)
+    add_overload(parser)
 
 
 def describe(config: Config) -> str:
@@ -300,11 +302,11 @@ def describe(config: Config) -> str:
     return text
 
 
-def _config(width: int, connections: int, sbox: str, rx_policy: str) -> Config:
+def _config(width: int, connections: int, sbox: str, rx_policy: str, overload: str = Config.overload) -> Config:
     try:
-        return Config(width=width, connections=connections, sbox=sbox, rx_policy=RxPolicy(rx_policy))
+        return Config(width, connections, sbox, RxPolicy(rx_policy), overload)
     except ValueError as e:
-        raise InputError(f"--connections: {e}") from None
+        raise InputError(f"--{e}") from None
 
 
 def _preset(args: argparse.Namespace) -> Config:
@@ -312,7 +314,7 @@ def _preset(args: argparse.Namespace) -> Config:
     preset = PRESETS[args.preset]
     connections = preset.connections if args.connections is None else args.connections
     policy = args.rx_policy or preset.rx_policy.value
-    return _config(args.width or preset.width, connections, args.sbox or preset.sbox, policy)
+    return _config(args.width or preset.width, connections, args.sbox or preset.sbox, policy, args.overload)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from hw.config import SBOXES, Config
+from hw.config import OVERLOADS, SBOXES, Config
 from model.contract import RxPolicy
 from sim.errors import InputError
 
@@ -45,6 +45,17 @@ def add_sbox(parser: argparse.ArgumentParser, default: str | None = Config.sbox)
         help="S-boxes as ROM read at once, in LUTs (rom; an AES round a cycle, fastest to simulate), as gates (logic; "
         "fewer LUTs of four inputs) or those of the data with a registered read in block RAM (bram; a round in two "
         f"cycles); default {default or 'the preset'}",
+    )
+
+
+def add_overload(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--overload",
+        choices=OVERLOADS,
+        default=Config.overload,
+        help="what the receive device does when its crypto is behind, as with records of a few bytes: stall (it takes "
+        "frames more slowly), raw (frames of its connections pass raw, not looked at, and it takes every beat); "
+        f"default {Config.overload}",
     )
 
 
