@@ -44,8 +44,6 @@ class Config:
             raise ValueError(f"sbox {self.sbox!r}: must be one of {', '.join(SBOXES)}")
         if self.overload not in OVERLOADS:
             raise ValueError(f"overload {self.overload!r}: must be one of {', '.join(OVERLOADS)}")
-        if self.passes_raw and self.late:
-            raise ValueError("overload raw: not with S-boxes bram")
 
     @property
     def lanes(self) -> int:

@@ -114,17 +114,16 @@ class RxDevice(wiring.Component):
             control.length.eq(release.counted.payload_length),
         ]
         if config.passes_raw:
-            m.submodules.overload = overload = Overload()
+            m.submodules.overload = overload = Overload(config)
             m.d.comb += [
                 overload.ended.eq(ingress.ended),
                 overload.offered.eq(ingress.o.valid),
                 overload.taken.eq(ingress.o.valid & ingress.o.ready),
                 overload.last.eq(ingress.o.p.last),
                 overload.free.eq(self.host.ready | ~self.host.valid),
+                track.behind.eq(overload.behind),
                 track.overload.eq(overload.overload),
             ]
-            if not published:
-                m.d.comb += track.behind.eq(overload.behind)
         for reader in (track, align):
             m.d.comb += [reader.written.eq(ingress.written), reader.ended.eq(ingress.ended)]
         return m

@@ -111,6 +111,18 @@ class LateTrack(Elaboratable):
             backwards = Mux(case.gives_up, case.seq_record, Mux(case.is_lost, case.seq_seen, case.seq_expected))
             m.d.sync += offset.eq(Mux(case.straight | (case.is_lost & case.leaps), 0, -backwards))
 
+        begins = case.begins
+        searched = case.is_lost & case.news
+        leaps = searched & case.leaps
+        loses_chain = leaps & case.searches
+        inside_chain = leaps & ~case.searches
+        if config.passes_raw:
+            overloaded = Signal()
+            m.d.comb += overloaded.eq((case.straight & tracker.overload) | (searched & tracker.behind))
+            begins &= ~overloaded
+            leaps |= searched & overloaded
+            loses_chain |= searched & overloaded
+            inside_chain &= ~overloaded
         direct = Signal()  # nothing of the position changes in front of the walk
         to_search = Signal()
         gave_up = Signal()
@@ -121,11 +133,11 @@ class LateTrack(Elaboratable):
         go("differ", "conditions")
         go("conditions", "cases")
         go("cases", "act")
-        go("act", "start", when=case.begins)
-        go("act", "fin", when=~case.begins)
+        go("act", "start", when=begins)
+        go("act", "fin", when=~begins)
         go("act", "give up record", "clear header", "to record end", when=case.gives_up)
-        go("act", "leap", when=case.is_lost & case.news & case.leaps & ~case.searches)
-        go("act", "clear", "clear header", when=case.is_lost & case.news & case.leaps & case.searches & entry.tracking)
+        go("act", "leap", when=inside_chain)
+        go("act", "clear", "clear header", when=loses_chain & entry.tracking)
         go("start", "place", when=direct)
         go("start", "settle", when=~direct)
         go("settled", "buffered", when=to_search)
@@ -142,7 +154,7 @@ class LateTrack(Elaboratable):
                 direct.eq(case.straight),
                 to_search.eq(case.is_lost & case.searches),
                 gave_up.eq(case.gives_up),
-                quiet.eq(case.is_lost & case.news),
+                quiet.eq(searched),
                 status.eq(Status.WAIT),
             ]
             with m.If(case.straight):
@@ -153,6 +165,9 @@ class LateTrack(Elaboratable):
                 m.d.sync += status.eq(Mux(case.starts_at_record_end, Status.DECRYPTED, Status.GAP))
             with m.If(case.is_far | case.is_lost):
                 m.d.sync += status.eq(Status.OUT_OF_SYNC)
+            if config.passes_raw:
+                with m.If(overloaded):
+                    m.d.sync += [status.eq(Status.OVERLOAD), quiet.eq(0)]
         with m.If(steps["buffered"]):
             m.d.sync += to_search.eq(0)
         with m.If(steps["start"]):
@@ -213,6 +228,8 @@ class LateTrack(Elaboratable):
         with m.If(steps["accept"]):
             m.d.sync += [end.eq(0), keep_sum.eq(0)]
         on = good & taken & follows & ~waiting
+        if config.passes_raw:
+            on &= ~tracker.overload
         leaves = tracker.o.ready
         go("end", "end", when=~leaves)
         go("end", "accept", "frame", "goes on", when=leaves & on)
@@ -313,13 +330,12 @@ class LateTrack(Elaboratable):
         act, bad = steps["act"], steps["bad"]
         flag("out_of_sync", ones=(act & case.is_far) | (bad & ~quiet), zeros=steps["resync"])
         flag("skipping", ones=steps["to record end"] | steps["resync"], zeros=commits)
-        lost_chain = act & case.is_lost & case.news & case.leaps & case.searches
-        flag("tracking", ones=steps["found"], zeros=lost_chain | (bad & quiet) | steps["resync"])
+        flag("tracking", ones=steps["found"], zeros=(act & loses_chain) | (bad & quiet) | steps["resync"])
         over = steps["done"] | bad | steps["none"]
         flag(
             "tail_valid",
             ones=steps["keep"],
-            zeros=(act & case.is_lost & case.news & case.leaps) | (over & quiet) | steps["resync"],
+            zeros=(act & leaps) | (over & quiet) | steps["resync"],
         )
         with m.If(walk.opened):
             m.d.sync += request.eq(1)

@@ -4,10 +4,13 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.config import Config
 from hw.layouts import PACKET_BITS
 
-STEP, STEPS = 16, 4
-"""A frame is old when it has been whole for STEP * STEPS cycles, at most STEP - 1 more: an order comes within 50."""
+STEP = 16
+OLD, LATE_OLD = 4, 10
+"""A frame is old when it has been whole for that many times STEP cycles, at most STEP - 1 more: an order comes within
+50, with `config.late` 126."""
 WAITED = 4
 """Cycles in a row in which an old frame could have gone and did not: it is the device that makes it wait."""
 SINCE = 256
@@ -27,7 +30,8 @@ class Overload(wiring.Component):
     overload : Out(1)       and the device does
     """
 
-    def __init__(self):
+    def __init__(self, config: Config):
+        self._steps = LATE_OLD if config.late else OLD
         super().__init__({
             "ended": In(PACKET_BITS),
             "offered": In(1),
@@ -42,7 +46,7 @@ class Overload(wiring.Component):
         m = Module()
         left = Signal(PACKET_BITS)
         cycle = Signal(range(STEP))
-        ended = [Signal(PACKET_BITS, name=f"ended_{n}") for n in range(STEPS + 1)]  # STEP cycles apart
+        ended = [Signal(PACKET_BITS, name=f"ended_{n}") for n in range(self._steps + 1)]  # STEP cycles apart
         since_old = Signal(PACKET_BITS)
         old = Signal()
         waited = Signal(range(WAITED + 1))

@@ -36,7 +36,7 @@ class Track(wiring.Component):
     answers : Out(stream.Signature(layouts.tracker_answer()))
     buffer : Out(PairPort)                           header bytes
     written, ended : In                              see docs/architecture.md, packet buffer
-    overload : In(1)                                 with `config.passes_raw`; see `hw.overload`
+    behind, overload : In(1)                         with `config.passes_raw`; see `hw.overload`
     """
 
     def __init__(self, config: Config):
@@ -50,7 +50,7 @@ class Track(wiring.Component):
             "buffer": Out(PairPort(config)),
             "written": In(config.pointer_bits),
             "ended": In(layouts.PACKET_BITS),
-            **({"overload": In(1)} if config.passes_raw else {}),
+            **({"behind": In(1), "overload": In(1)} if config.passes_raw else {}),
         })  # fmt: skip
 
     def elaborate(self, platform):
@@ -214,6 +214,12 @@ class Track(wiring.Component):
                         with m.Elif(leaps):
                             m.d.sync += [entry.tracking.eq(0), at.eq(0)]
                             m.next = "buffered"
+                        if config.passes_raw:
+                            with m.If(self.behind):
+                                m.d.sync += [status.eq(Status.OVERLOAD), entry.tracking.eq(0), entry.tail_valid.eq(0)]
+                                with m.If(entry.tracking):
+                                    m.d.sync += entry.at.eq(0)
+                                m.next = "finish"
                 with m.Elif(in_order):
                     m.d.sync += [
                         *take(offset=0, partial=0),

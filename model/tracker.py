@@ -76,6 +76,11 @@ class _Search:
         self.header = b""
         self.remaining = 0
 
+    def pass_by(self) -> None:
+        """Bytes pass that nobody looks at."""
+        self._chain(None)
+        self._tail = b""
+
     def _chain(self, guess: int | None, header: bytes = b"") -> None:
         self.touched |= guess is not None
         self.guess = guess
@@ -114,8 +119,7 @@ class _Search:
                 self.remaining = opened.size
                 request = request if self.count else self.guess
                 continue
-            self._chain(None)
-            self._tail = b""
+            self.pass_by()
             request = None
             at = self._search(place, payload, 0 if first is None else first + 1)
         self._tail = payload[-4:] if self.guess is None and len(payload) >= 4 else b""
@@ -229,6 +233,9 @@ class Connection:
             self.seen = end
         if self.out_of_sync:
             request: int | None = None
+            if news and overloaded:
+                self._search.pass_by()
+                return Taken(Status.OVERLOAD)
             if news:
                 skipped = max(-leap, 0)
                 request = self._search.take_in((seq + skipped) & _SEQ, payload[skipped:], max(leap, 0))

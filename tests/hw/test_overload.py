@@ -2,6 +2,7 @@
 
 import random
 from collections import deque
+from dataclasses import replace
 
 import pytest
 from amaranth.lib import data
@@ -10,7 +11,7 @@ from amaranth.sim import Simulator
 from hw import layouts
 from hw.config import Config
 from hw.layouts import MAX_PACKETS, PACKET_BITS
-from hw.overload import SINCE, STEP, STEPS, WAITED, Overload
+from hw.overload import OLD, SINCE, STEP, WAITED, Overload
 from hw.track import Track
 from model.contract import Checksum, RxPolicy, Status
 from model.tracker import Connection
@@ -31,8 +32,8 @@ class Watch:
 
     def cycle(self, *, comes: bool, ends: bool, offered: bool, free: bool) -> bool:
         """A beat comes in or not, and may leave or not; whether one left."""
-        # the register that is oldest had this cycle's, STEPS updates ago
-        looked = (self.now - 1) // STEP * STEP - STEP * STEPS
+        # the register that is oldest had this cycle's, OLD updates ago
+        looked = (self.now - 1) // STEP * STEP - STEP * OLD
         old = bool(self.inside) and self.inside[0][1] < looked
         self.behind, self.overload = old, old and self.since > 0
         left = offered and free
@@ -68,7 +69,7 @@ class Watch:
 def test_overload(sizes, crypto, host, expected):
     """Frames come in bursts, when there is room; a frame may go 50 cycles behind its end at the earliest, and when the
     crypto, that many beats a cycle, is through with it."""
-    dut = Overload()
+    dut = Overload(Config(width=64, connections=8, overload="raw"))
     watch = Watch()
     rng = random.Random(f"{sizes}")
     seen = []
@@ -113,14 +114,17 @@ def test_overload(sizes, crypto, host, expected):
     assert any(seen) is expected
 
 
-@pytest.mark.parametrize("width", [16, 64])
-@pytest.mark.parametrize("share", [1.0, 0.06])
-def test_published_tracker(width, share):
+SHAPES = [Config(width=w, connections=8, sbox=s) for w, s in ((16, "rom"), (64, "rom"), (16, "bram"))]
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=["16", "64", "late"])
+@pytest.mark.parametrize("share", [1.0, 0.15])
+def test_published_tracker(shape, share):
     """`share` of cycles in which the crypto is behind; nothing of an overloaded frame leaves but its end."""
-    config = Config(width=width, connections=8, rx_policy=RxPolicy.PUBLISHED, overload="raw")
-    rng = random.Random(f"{width}/{share}")
+    config, width = replace(shape, rx_policy=RxPolicy.PUBLISHED, overload="raw"), shape.width
+    rng = random.Random(f"{width}/{share}/3")
     stream = Stream(TLS13, seed=width, start_seq=2**32 - 3000)
-    wire = stream.bulk([16384] * 5)
+    wire = stream.bulk([16384] * 5 + [3000] * 5)
     cuts = sorted(rng.sample(range(1, len(wire)), len(wire) // 400))
     segments = stream.segments(wire, cuts)
     requests, base = [], 0
@@ -134,7 +138,9 @@ def test_published_tracker(width, share):
 
     async def load(ctx):
         while True:
-            ctx.set(dut.overload, rng.random() < share)
+            overload = rng.random() < share
+            ctx.set(dut.overload, overload)
+            ctx.set(dut.behind, overload or rng.random() < 0.1)
             await ctx.tick()
 
     init = {"kind": layouts.TrackerOperation.INIT, "index": 3, "tls13": 1, "seq": stream.start_seq}
@@ -156,7 +162,7 @@ def test_published_tracker(width, share):
         ctx.set(dut.operations.payload, {"kind": layouts.TrackerOperation.QUERY, "index": 3})
         ctx.set(dut.operations.valid, 1)
 
-    run_streams(
+    answers, _ = run_streams(
         dut,
         [(dut.operations, [init]), (dut.i, requests), (dut.checksum, [Checksum.GOOD] * len(requests))],
         [(dut.answers, 2), (dut.o, len(requests))],
@@ -177,6 +183,10 @@ def test_published_tracker(width, share):
         overloaded = status is Status.OVERLOAD
         assert golden.take_in(seq, payload, overloaded or bool(heavy[n])).status is status, n
         assert not (overloaded and count), n
+    state, expected = data.Const(layouts.tracker_answer(), answers[1]).state, golden.state()
+    assert {name: getattr(state, name) for name in expected.__slots__} == {
+        name: int(getattr(expected, name)) for name in expected.__slots__
+    }
     got = [status for status, _ in frames]
     assert (share < 1.0) is (Status.DECRYPTED in got)
     assert Status.OVERLOAD in got
