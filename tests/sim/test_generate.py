@@ -25,12 +25,13 @@ def stand_in(monkeypatch):
 
 def test_a_file_and_its_sidecar(tmp_path):
     path = tmp_path / "nic.v"
-    assert main(["generate", "--preset", "tiny", "--width", "32", "-o", str(path)]) == 0
+    assert main(["generate", "--preset", "tiny", "--width", "32", "--overload", "raw", "-o", str(path)]) == 0
     source = path.read_text()
     sidecar = json.loads((tmp_path / "nic.json").read_text())
     assert sorted(p.name for p in tmp_path.iterdir()) == ["nic.json", "nic.v"]
     assert sidecar["module"] == "ktls_nic_rx" and f"module {sidecar['module']}(" in source
     assert sidecar["configuration"]["width"] == 32 and sidecar["configuration"]["connections"] == 8
+    assert sidecar["configuration"]["overload"] == "raw"
     assert sidecar["configuration"]["top"] == "rx" and sidecar["tools"]["amaranth"]
     assert {"name": "s_axis_rx_tdata", "direction": "input", "width": 256} in sidecar["ports"]
     assert sidecar["tuser"]["m_axis_rx_tuser"]["status"] == {"offset": 0, "width": 4}
