@@ -20,7 +20,7 @@ def contradiction_states(s: Desk, *, agreed: str, against: str):
     conflict = Signal()
     unmarked_slots = Signal(OPEN_RECORDS)  # nothing is marked past their headers
     unmarked_gaps = Signal(GAPS)
-    number = Signal(64)
+    number = Signal(64)  # of the header at hand
     first = Signal(data.StructLayout({"valid": 1, "place": 32, "number": 64}))  # of the headers that are let go
     disagrees = Signal()
     different = [(s.window ^ bytes_known).word_select(n, 8).any() & known[n] & s.cover[n] for n in range(HEADER_BYTES)]

@@ -8,12 +8,14 @@ from amaranth.hdl import Cat, Mux, Signal, Value
 
 from hw import track
 from hw.layouts import TrackerOperation
-from model.contract import Checksum, Status
+from model.contract import Checksum, RxPolicy, Status
 from tests.formal.frames import equal, moved, put
 from tests.formal.properties import proved
-from tests.formal.prover import Bench, Fault, Induction
-from tests.formal.streams import LATE, streams
+from tests.formal.prover import Bench, Fault, Induction, Small
+from tests.formal.streams import streams
 from tests.formal.trackers import HANDLED, ONE_EACH, Hand, an_end_each, passes_by, row, unopened
+
+LATE = Small(connections=2, rx_policy=RxPolicy.PUBLISHED, sbox="bram", overload="raw")
 
 LATE_OPERATED = (
     "read of operation", "operation read", "operation differences", "operation conditions", "operation cases",

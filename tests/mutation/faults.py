@@ -294,11 +294,28 @@ FAULTS = [
             'm.d.sync += s.status.eq(Status.CONFLICT)\n            m.next = "finish"',
             'm.next = "slow"',
         ),
+        (
+            "header-passes-unseen",
+            "m.d.sync += entry.blind.eq(1)\n            with m.If(entry.tracking",
+            "pass\n            with m.If(entry.tracking",
+        ),
+        (
+            "record-that-passes-raw-is-counted",
+            "m.d.sync += entry.raw.bit_select(entry.last, 1).eq(1)",
+            "m.d.sync += entry.raw.bit_select(entry.last, 1).eq(0)",
+        ),
+    ),
+    *_of(
+        "hw/overload.py",
+        "tests/hw/test_overload.py",
+        ("host-s-wait-is-the-crypto-s", "self.offered & self.free & old", "self.offered & old"),
+        ("overload-is-not-forgotten", "m.d.sync += since.eq(since - 1)", "pass"),
     ),
     *_of(
         "hw/loss_contradiction.py",
         "tests/hw/test_loss_track.py",
         ("contradiction-ignored", "m.d.sync += conflict.eq(1)", "m.d.sync += conflict.eq(0)"),
+        ("frontier-stays-behind-what-is-let-go", "with m.If(first.valid):", "with m.If(0):"),
         ("chain-keeps-a-lie", "m.d.sync += bad_chains.bit_select(s.chain_number, 1).eq(1)", "pass"),
     ),
     *_of(
