@@ -65,7 +65,7 @@ class Watch:
     ],
 )
 def test_overload(sizes, phases):
-    """Phases of 4000 cycles: the crypto's beats a cycle, share of cycles in which the host is ready, overload at its end.
+    """Phases of 4000 cycles: the crypto's beats a cycle, share of cycles the host is ready in, overload at its end.
 
     Frames come in bursts, when there is room; one may go 50 cycles behind its end at the earliest, and when the crypto
     is through with it.
