@@ -21,7 +21,7 @@ class ResyncMode(StrEnum):
 
 PATIENCE = 1024
 """Packets that a device may be lost for before the other way to resynchronise is tried."""
-_LOST = frozenset((Status.WAIT, Status.OUT_OF_SYNC, Status.BAD_HEADER))
+_LOST = frozenset((Status.WAIT, Status.OUT_OF_SYNC, Status.BAD_HEADER, Status.OVERLOAD))
 
 
 class RxResync:

@@ -2,6 +2,7 @@
 
 import pytest
 
+import driver.resync
 from driver.netdev import ResyncMode
 from model.commands import Read
 from model.contract import COUNTERS, READ_COUNTERS, RxPolicy, Status
@@ -76,6 +77,21 @@ def test_counted(policy: RxPolicy):
         rig.wire(at, at + 300, overloaded=at > 0)
     number = READ_COUNTERS + COUNTERS.index("overload")
     assert rig.device.command(Read(number)).value == rig.statuses.count(Status.OVERLOAD) > 0
+
+
+@pytest.mark.parametrize("policy", [KERNEL, FULL])
+def test_hints_help_where_nothing_is_searched(policy: RxPolicy, monkeypatch: pytest.MonkeyPatch):
+    """A device that stays behind asks for nothing; the stack is asked for hints then."""
+    monkeypatch.setattr(driver.resync, "PATIENCE", 30)
+    rig = rig_of(policy, records=60)
+    rig.overloaded = True
+    lost = []
+    for at in range(0, 60000, 500):
+        rig.wire(at, at + 500)
+        lost.append(rig.state.out_of_sync)
+    assert False in lost[lost.index(True) :]
+    rig.overloaded = False
+    rig.judge()
 
 
 def test_record_in_front_is_not_given_up():
