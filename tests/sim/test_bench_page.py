@@ -108,6 +108,21 @@ def test_4096_connections_only_run_if_named():
     assert (base.name, most.name, most.held) == ("rx/w64/segment_1448", name, 4096)
 
 
+def test_overload_only_runs_if_named():
+    kinds = [f"overload_{record}_{option}" for record in ("64B", "16B") for option in ("stall", "raw")]
+    assert not any(case.kind in kinds for case in cases((16,)))
+    found = cases((16,), only=["overload"])
+    assert [case.name for case in found] == [f"rx/w16/{kind}" for kind in kinds]
+    assert [case.kind for case in cases((16,), only=["overload_16B_raw"])] == ["overload_16B_raw"]
+    (raw,) = cases((16,), only=["overload_16B_raw"])
+    rows = figures([Measured(raw, {"rate": 0.99951, "latency": 105, "decrypted": 0.25})])
+    assert [(row.name, row.value, row.met) for row in rows] == [
+        ("rx/w16/overload_16B_raw", 1.0, True),
+        ("rx/w16/overload_16B_raw_latency", 105, False),
+        ("rx/w16/overload_16B_raw_decrypted", 0.25, None),
+    ]
+
+
 def test_share_of_a_base_that_failed():
     measured = [fabricated(case, None) for case in cases((16,), only=["rx/w16/records_64B"])]
     measured[0] = Measured(measured[0].case, failure="stalled")
