@@ -116,8 +116,8 @@ class LateTrack(Elaboratable):
         leaps = searched & case.leaps
         loses_chain = leaps & case.searches
         inside_chain = leaps & ~case.searches
-        if config.passes_raw:
-            overloaded = Signal()
+        overloaded = Signal() if config.passes_raw else None
+        if overloaded is not None:
             m.d.comb += overloaded.eq((case.straight & tracker.overload) | (searched & tracker.behind))
             begins &= ~overloaded
             leaps |= searched & overloaded
@@ -165,7 +165,7 @@ class LateTrack(Elaboratable):
                 m.d.sync += status.eq(Mux(case.starts_at_record_end, Status.DECRYPTED, Status.GAP))
             with m.If(case.is_far | case.is_lost):
                 m.d.sync += status.eq(Status.OUT_OF_SYNC)
-            if config.passes_raw:
+            if overloaded is not None:
                 with m.If(overloaded):
                     m.d.sync += [status.eq(Status.OVERLOAD), quiet.eq(0)]
         with m.If(steps["buffered"]):
