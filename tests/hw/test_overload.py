@@ -65,7 +65,7 @@ class Watch:
     ],
 )
 def test_overload(sizes, phases):
-    """Phases of 4000 cycles: the crypto's beats a cycle, share of cycles the host is ready in, overload at its end.
+    """Phases of 3000 cycles: the crypto's beats a cycle, share of cycles the host is ready in, overload at its end.
 
     Frames come in bursts, when there is room; one may go 50 cycles behind its end at the earliest, and when the crypto
     is through with it.
@@ -80,8 +80,8 @@ def test_overload(sizes, phases):
         may_go: deque[int] = deque()  # of each frame inside, the cycle
         through = 0.0
         size = sizes[0]
-        for cycle in range(4000 * len(phases)):
-            crypto, host, expected = phases[cycle // 4000]
+        for cycle in range(3000 * len(phases)):
+            crypto, host, expected = phases[cycle // 3000]
             room = len(watch.inside) < MAX_PACKETS - 1 and written - gone < 512
             comes = room and (at > 0 or cycle % 2000 < 1500 or expected)
             ends = comes and at == size - 1
@@ -113,7 +113,7 @@ def test_overload(sizes, phases):
     simulator.add_clock(1e-6)
     simulator.add_testbench(run)
     simulator.run()
-    ends = [any(seen[4000 * n + 2000 : 4000 * n + 4000]) for n in range(len(phases))]
+    ends = [any(seen[3000 * n + 1500 : 3000 * n + 3000]) for n in range(len(phases))]
     assert ends == [expected for _, _, expected in phases]
 
 
@@ -125,9 +125,9 @@ SHAPES = [Config(width=w, connections=8, sbox=s) for w, s in ((16, "rom"), (64, 
 def test_published_tracker(shape, share):
     """`share` of cycles in which the crypto is behind; nothing of an overloaded frame leaves but its end."""
     config, width = replace(shape, rx_policy=RxPolicy.PUBLISHED, overload="raw"), shape.width
-    rng = random.Random(f"{width}/{share}/3")
+    rng = random.Random(f"{width}/{share}/4")
     stream = Stream(TLS13, seed=width, start_seq=2**32 - 3000)
-    wire = stream.bulk([16384] * 5 + [3000] * 5)
+    wire = stream.bulk([16384] * 3 + [3000] * 3)
     cuts = sorted(rng.sample(range(1, len(wire)), len(wire) // 400))
     segments = stream.segments(wire, cuts)
     requests, base = [], 0

@@ -226,8 +226,9 @@ def test_a_program_that_is_none(tmp_path, capsys, tool):
     assert f"does not say a version as {tool} does" in capsys.readouterr().err
 
 
-def test_a_yosys_of_its_own(tmp_path, capsys):
+def test_a_yosys_of_its_own(tmp_path, capsys, monkeypatch):
     """It is given the script, and its `stat` is read."""
+    monkeypatch.setattr(hw.axi.top, "RxDevice", StandIn)
     program = tmp_path / "yosys"
     stat = {"modules": {"\\\\ktls_nic_rx": {"num_cells_by_type": {"LUT4": 3, "TRELLIS_FF": 5}}}}
     program.write_text(f"""#!/bin/sh

@@ -42,6 +42,7 @@ def engine():
         yield made
 
 
+@pytest.mark.default_cases(20)
 @pytest.mark.parametrize("seed", range(40))
 def test_requests_right_and_wrong(engine, seed):
     compare(engine, seed)
