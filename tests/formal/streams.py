@@ -80,7 +80,7 @@ def leak(module: str, queue: str, port: str, unless: str = "i") -> Fault:
 
 # --- both directions
 @proved(
-    "stream.Queue", CLAIM, Ic3(),
+    "stream.Queue", f"{CLAIM}; ready until one", Ic3(),
     Fault("hw.stream", "self.o.valid.eq(f.r_rdy)", "self.o.valid.eq(f.r_rdy & ~self.i.valid)"),
     parts="real", fast=True,
 )  # fmt: skip
@@ -90,6 +90,7 @@ def queue(bench: Bench) -> None:
         bench.add(dut, f"queue{depth}{buffered}")
         bench.obeys(dut.i)
         bench.check(bench.held(dut.o))
+        bench.check(~bench.past(dut.i.ready & ~dut.i.valid) | dut.i.ready)
 
 
 streams(

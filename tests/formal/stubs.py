@@ -123,6 +123,7 @@ def counted(bench: Bench) -> dict[int, Any]:
                 m.d.comb += Value.cast(output).eq(bench.free(len(Value.cast(output))))
             m.d.comb += [self.i.ready.eq(self.level != self._depth), Assume(self.o.valid == (self.level != 0))]
             m.d.sync += self.level.eq(self.level + moves[0] - moves[1])
+            m.d.comb += Assume(self.level <= self._depth)  # of a state in the induction: it begins at 0
             stalled, was = Signal(), Signal(len(Value.cast(self.o.p)))
             m.d.sync += [stalled.eq(self.o.valid & ~self.o.ready), was.eq(self.o.p)]
             m.d.comb += Assume(~stalled | (Value.cast(self.o.p) == was))

