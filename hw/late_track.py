@@ -113,14 +113,14 @@ class LateTrack(Elaboratable):
 
         begins = case.begins
         searched = case.is_lost & case.news
-        leaps = searched & case.leaps
-        loses_chain = leaps & case.searches
-        inside_chain = leaps & ~case.searches
+        loses_tail = searched & case.leaps
+        loses_chain = loses_tail & case.searches
+        inside_chain = loses_tail & ~case.searches
         overloaded = Signal() if config.passes_raw else None
         if overloaded is not None:
             m.d.comb += overloaded.eq((case.straight & tracker.overload) | (searched & tracker.behind))
             begins &= ~overloaded
-            leaps |= searched & overloaded
+            loses_tail |= searched & overloaded
             loses_chain |= searched & overloaded
             inside_chain &= ~overloaded
         direct = Signal()  # nothing of the position changes in front of the walk
@@ -335,7 +335,7 @@ class LateTrack(Elaboratable):
         flag(
             "tail_valid",
             ones=steps["keep"],
-            zeros=(act & leaps) | (over & quiet) | steps["resync"],
+            zeros=(act & loses_tail) | (over & quiet) | steps["resync"],
         )
         with m.If(walk.opened):
             m.d.sync += request.eq(1)

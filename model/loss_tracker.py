@@ -314,14 +314,14 @@ class LossConnection:
 
     def _let_go(self) -> None:
         """Nothing hangs on what lies behind the last marked packet: the frontier is in front of it again, blind."""
-        gone = [(r.start, r.number) for r in self._records] + [(g.header.place, g.number) for g in self._gaps]
-        gone = [(place, number) for place, number in gone if seq_diff(self._marked, place) <= 0]
+        known = [(r.start, r.number) for r in self._records] + [(g.header.place, g.number) for g in self._gaps]
+        gone = [(ahead, number) for place, number in known if (ahead := -seq_diff(self._marked, place)) >= 0]
         self._records = [r for r in self._records if seq_diff(self._marked, r.start) > 0]
         self._gaps = [g for g in self._gaps if seq_diff(self._marked, g.header.place) > 0]
         self._blind = True
         if gone:
-            place, self._number = min(gone, key=lambda header: seq_diff(header[0], self._marked))
-            self._head = self._header(place)
+            ahead, self._number = min(gone)
+            self._head = self._header(self._marked + ahead)
 
     # --- the live chain ----------------------------------------------------------------------------
     def _walk(self, seq: int, payload: bytes, end: int, fresh: bool, top: bool) -> _Walk:

@@ -54,7 +54,7 @@ def add_overload(parser: argparse.ArgumentParser) -> None:
         choices=OVERLOADS,
         default=Config.overload,
         help="what the receive device does when its crypto is behind, as with records of a few bytes: stall (it takes "
-        "frames more slowly), raw (frames of its connections pass raw, not looked at, and it takes every beat); "
+        "frames more slowly), raw (it does not wait: frames of its connections pass raw, not looked at); "
         f"default {Config.overload}",
     )
 
