@@ -154,6 +154,6 @@ class LateSearch:
         go("keep", "fin")
         with m.If(steps["none"]):
             m.d.sync += [keeping.eq(roomy), walk.cursor.eq(walk.limit - TAIL)]
-        with m.If(steps["keep"] | steps["found"] | steps["start"]):
+        with m.If(steps["found"] | steps["fin"] | steps["start"]):
             m.d.sync += [keeping.eq(0), searching.eq(0)]
         self.none, self.keep = steps["none"], steps["keep"]

@@ -309,3 +309,38 @@ def test_search_is_the_golden_search(seed, version, config):
         for field in ("expected_seq", "seen_seq", "record_number", "remaining", "header_count"):
             assert getattr(state, field) == getattr(golden, field), field
         assert (bool(state.out_of_sync), bool(state.skipping)) == (golden.out_of_sync, golden.skipping)
+
+
+@by_shape
+@pytest.mark.parametrize("length", [1, 3, 4, 60])
+def test_search_in_front_of_a_frame_of_another_connection(config, length):
+    """A search that finds nothing leaves nothing behind: the next frame goes on inside a record of its own."""
+    lost, other = Stream(TLS13, seed=1), Stream(TLS13, seed=2)
+    wires = [stream.bulk([3000] * 12) for stream in (lost, other)]
+    golden = [Connection(stream.add()) for stream in (lost, other)]
+    at = 30_000  # beyond one maximum record
+    plan = [(1, 0, 1000), (0, at, at + 100), (0, at + 100, at + 100 + length), (1, 1000, 3500), (1, 3500, 4000)]
+    payloads = [wires[n][start:end] for n, start, end in plan]
+    requests, want, base = [], [], 0
+    for packet, ((n, start, _), payload) in enumerate(zip(plan, payloads, strict=True)):
+        seq = ((lost, other)[n].start_seq + start) % 2**32
+        requests.append({
+            "base": base % (1 << config.pointer_bits), "packet": packet, "matched": 1, "handle": 2 + n, "seq": seq,
+            "payload_offset": 54, "payload_length": len(payload),
+        })  # fmt: skip
+        base += -(-(54 + len(payload)) // config.width)
+        want.append(golden[n].take_in(seq, payload).status)
+    assert want[1:] == [Status.OUT_OF_SYNC, Status.OUT_OF_SYNC, Status.DECRYPTED, Status.DECRYPTED]
+    inits = [
+        {"kind": layouts.TrackerOperation.INIT, "index": 2 + n, "tls13": 1, "seq": stream.start_seq}
+        for n, stream in ((1, other), (0, lost))  # each in front of its frames
+    ]
+    dut = Track(config)
+    _, items = run_streams(
+        dut,
+        [(dut.operations, inits), (dut.i, requests), (dut.checksum, [Checksum.GOOD] * len(plan))],
+        [(dut.answers, 2), (dut.o, len(plan) + 4)],
+        processes=[buffer_of(dut, payloads, requests, config.width)],
+    )
+    ends = [work for bits in items if (work := data.Const(layouts.work(config), bits)).end]
+    assert [Status(end.descriptor.status) for end in ends] == want
