@@ -50,7 +50,13 @@ def take_rx_header(data: bytes) -> Delivery:
         raise HeaderError(f"version {version}, {size} bytes, ethertype {mark.hex()}: not a header of version 1")
     request = request_seq if flags & 8 else None
     descriptor = Descriptor(
-        Status(status), Checksum(flags & 3), bool(flags & 4), handle, request, proven=bool(flags & 16)
+        Status(status),
+        Checksum(flags & 3),
+        bool(flags & 4),
+        handle,
+        request,
+        proven=bool(flags & 16),
+        given_up_at=request_seq if status == Status.OVERLOAD else None,
     )
     return Delivery(data[size:], descriptor)
 

@@ -84,6 +84,7 @@ class PacketBuffer(wiring.Component):
     o : Out(stream.Signature(beat(config)))     the next beat not taken yet, in the order of writing
     written : Out(config.pointer_bits)          beats written since reset
     ended : Out(PACKET_BITS)                    frames whose last beat is written, since reset
+    taken : Out(config.pointer_bits)            beats that have left at `o`; with `config.passes_raw`
     track, align : In(PairPort(config))
     """
 
@@ -94,6 +95,7 @@ class PacketBuffer(wiring.Component):
             "o": Out(stream.Signature(beat(config))),
             "written": Out(config.pointer_bits),
             "ended": Out(PACKET_BITS),
+            **({"taken": Out(config.pointer_bits)} if config.passes_raw else {}),
             "track": In(PairPort(config)),
             "align": In(PairPort(config)),
         })  # fmt: skip
@@ -103,7 +105,7 @@ class PacketBuffer(wiring.Component):
         config = self._config
         depth = config.buffer_beats
 
-        taken = Signal(config.pointer_bits)
+        taken = self.taken if config.passes_raw else Signal(config.pointer_bits)
         write = Signal()
         if config.late:  # from a register: the last place stays empty
             room = Signal(init=1)

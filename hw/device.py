@@ -116,12 +116,10 @@ class RxDevice(wiring.Component):
         if config.passes_raw:
             m.submodules.overload = overload = Overload(config)
             m.d.comb += [
+                overload.written.eq(ingress.written),
+                overload.taken.eq(ingress.taken),
                 overload.ended.eq(ingress.ended),
-                overload.offered.eq(ingress.o.valid),
-                overload.taken.eq(ingress.o.valid & ingress.o.ready),
-                overload.last.eq(ingress.o.p.last),
-                overload.free.eq(self.host.ready | ~self.host.valid),
-                track.behind.eq(overload.behind),
+                overload.frame.eq(track.frame),
                 track.overload.eq(overload.overload),
             ]
         for reader in (track, align):

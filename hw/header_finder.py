@@ -23,8 +23,8 @@ def looks_like_header(text, tls13):
 class HeaderFinder(wiring.Component):
     """The first place in the frame at which a header could begin, a beat a cycle.
 
-    Contract: `go` is held with its operands until `done`, one cycle in which the answer stands. All bytes of
-    [first, limit) must be in the buffer.
+    Contract: `go` is held with its operands until `done`, one cycle in which the answer stands, or with
+    `config.passes_raw` until nobody wants to know any more. All bytes of [first, limit) must be in the buffer.
 
     Members
     -------
@@ -111,6 +111,9 @@ class HeaderFinder(wiring.Component):
                 with m.Elif(valid2 & (beat2 >= last_beat)):
                     m.d.sync += self.found.eq(0)
                     m.next = "done"
+                if config.passes_raw:
+                    with m.If(~self.go):
+                        m.next = "idle"
             with m.State("done"):
                 m.d.comb += self.done.eq(1)
                 m.next = "idle"

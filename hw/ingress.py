@@ -28,7 +28,7 @@ class Ingress(wiring.Component):
     headers : Out(stream.Signature(headers(config)))    one per frame
     checksum : Out(stream.Signature(2))                 contract.Checksum, one per frame; on transmit tx_checksum()
     o : Out(stream.Signature(beat(config)))             frames, out of the buffer
-    written, ended, track, align                        see `PacketBuffer`
+    written, ended, taken, track, align                 see `PacketBuffer`
     """
 
     def __init__(self, config: Config, transmit: bool = False):
@@ -41,6 +41,7 @@ class Ingress(wiring.Component):
             "o": Out(stream.Signature(beat(config))),
             "written": Out(config.pointer_bits),
             "ended": Out(PACKET_BITS),
+            **({"taken": Out(config.pointer_bits)} if config.passes_raw else {}),
             "track": In(PairPort(config)),
             "align": In(PairPort(config)),
         })  # fmt: skip
@@ -58,6 +59,8 @@ class Ingress(wiring.Component):
             port, inner = getattr(self, name), getattr(buffer, name)
             m.d.comb += [inner.address.eq(port.address), port.data.eq(inner.data)]
         m.d.comb += [self.written.eq(buffer.written), self.ended.eq(buffer.ended)]
+        if self._config.passes_raw:
+            m.d.comb += self.taken.eq(buffer.taken)
 
         first = Signal(init=1)
         inside = Signal(range(MAX_PACKETS + 1))

@@ -11,6 +11,7 @@ from hw.late_search import LateSearch
 from hw.late_walk import LateWalk
 from hw.one_hot import OneHot
 from hw.track_layouts import entry_layout
+from hw.walk import CHEAP
 from model.contract import Checksum, Result, Status
 
 
@@ -46,9 +47,11 @@ class LateTrack(Elaboratable):
         quiet, searching = Signal(), Signal()
         first = Signal(layouts.OFFSET_BITS)
         request = Signal()
+        late = Signal()
         walk = LateWalk(
-            m, config, tracker, steps, frame, entry.tls13, searching=searching, quiet=quiet, answered=answered
-        )
+            m, config, tracker, steps, frame, entry.tls13,
+            searching=searching, quiet=quiet, answered=answered, late=late if config.passes_raw else None,
+        )  # fmt: skip
         at = walk.at
         search = LateSearch(m, config, frame, entry, walk, steps, first, searching)
 
@@ -116,13 +119,13 @@ class LateTrack(Elaboratable):
         loses_tail = searched & case.leaps
         loses_chain = loses_tail & case.searches
         inside_chain = loses_tail & ~case.searches
-        overloaded = Signal() if config.passes_raw else None
-        if overloaded is not None:
-            m.d.comb += overloaded.eq((case.straight & tracker.overload) | (searched & tracker.behind))
-            begins &= ~overloaded
-            loses_tail |= searched & overloaded
-            loses_chain |= searched & overloaded
-            inside_chain &= ~overloaded
+        overlooked = Signal()
+        if config.passes_raw:
+            m.d.comb += overlooked.eq(searched & tracker.overload)
+            begins &= ~overlooked
+            loses_tail |= overlooked
+            loses_chain |= overlooked
+            inside_chain &= ~overlooked
         direct = Signal()  # nothing of the position changes in front of the walk
         to_search = Signal()
         gave_up = Signal()
@@ -165,8 +168,8 @@ class LateTrack(Elaboratable):
                 m.d.sync += status.eq(Mux(case.starts_at_record_end, Status.DECRYPTED, Status.GAP))
             with m.If(case.is_far | case.is_lost):
                 m.d.sync += status.eq(Status.OUT_OF_SYNC)
-            if overloaded is not None:
-                with m.If(overloaded):
+            if config.passes_raw:
+                with m.If(overlooked):
                     m.d.sync += [status.eq(Status.OVERLOAD), quiet.eq(0)]
         with m.If(steps["buffered"]):
             m.d.sync += to_search.eq(0)
@@ -201,6 +204,26 @@ class LateTrack(Elaboratable):
         with m.If(steps["restore"]):
             m.d.sync += reading.eq(0)
 
+        # --- a frame that is given up, at a header or whole
+        given_up_at, here = Signal(32), Signal(32)
+        if config.passes_raw:
+            handed = Signal(range(CHEAP + 1))
+            costs = handed == CHEAP
+            m.d.comb += tracker.frame.eq(frame)
+            m.d.sync += [
+                late.eq(tracker.overload & costs & (status == Status.DECRYPTED)),
+                here.eq(frame.seq + walk.cursor - frame.payload_offset),
+            ]
+            with m.If(steps["accept"]):
+                m.d.sync += handed.eq(0)
+            with m.Elif(steps["advance"] & ~costs):
+                m.d.sync += handed.eq(handed + 1)
+            with m.If(steps["act"]):
+                m.d.sync += given_up_at.eq(frame.seq)
+            with m.If(steps["given up"]):
+                m.d.sync += [status.eq(Status.OVERLOAD), given_up_at.eq(here)]
+            go("given up", "fin")
+
         # --- the end
         with m.If(steps["done"]):
             m.d.sync += taken.eq(~quiet)
@@ -217,19 +240,19 @@ class LateTrack(Elaboratable):
         end = Signal(layouts.descriptor(), name="judged")
         keep_sum, good = Signal(), Signal()
         with m.If(steps["judge"]):
+            given_up = is_good & (status == Status.OVERLOAD)
+            asks = Mux(is_good & request, entry.guess, 0)
             m.d.sync += [
                 end.status.eq(Mux(is_good | ~frame.matched, status, Status.BAD_CHECKSUM)),
                 end.checksum.eq(checksum),
                 end.request.eq(is_good & request),
-                end.request_seq.eq(Mux(is_good & request, entry.guess, 0)),
+                end.request_seq.eq(Mux(given_up, given_up_at, asks) if config.passes_raw else asks),
                 good.eq(is_good & frame.matched),
                 keep_sum.eq(is_good & ((status == Status.DECRYPTED) | (status == Status.GAP)) & walk.open_sum),
             ]
         with m.If(steps["accept"]):
             m.d.sync += [end.eq(0), keep_sum.eq(0)]
         on = good & taken & follows & ~waiting
-        if config.passes_raw:
-            on &= ~tracker.overload
         leaves = tracker.o.ready
         go("end", "end", when=~leaves)
         go("end", "accept", "frame", "goes on", when=leaves & on)
@@ -308,6 +331,9 @@ class LateTrack(Elaboratable):
             m.d.sync += entry.expected.eq(entry.seen)
         with m.Elif(commits | steps["to end"]):
             m.d.sync += entry.expected.eq(end_seq)
+        if config.passes_raw:
+            with m.Elif(steps["given up"]):
+                m.d.sync += entry.expected.eq(here)
         with m.If(steps["load"]):
             m.d.sync += entry.seen.eq(answered.seen)
         with m.Elif((steps["done"] | steps["fin"]) & case.news):
@@ -329,7 +355,11 @@ class LateTrack(Elaboratable):
 
         act, bad = steps["act"], steps["bad"]
         flag("out_of_sync", ones=(act & case.is_far) | (bad & ~quiet), zeros=steps["resync"])
-        flag("skipping", ones=steps["to record end"] | steps["resync"], zeros=commits)
+        flag(
+            "skipping",
+            ones=steps["to record end"] | steps["resync"],
+            zeros=commits | steps["given up"] if config.passes_raw else commits,
+        )
         flag("tracking", ones=steps["found"], zeros=(act & loses_chain) | (bad & quiet) | steps["resync"])
         over = steps["done"] | bad | steps["none"]
         flag(

@@ -58,6 +58,7 @@ class LateWalk:
     steps : OneHot      the machine
     frame : `base`, `packet`, `payload_offset` and `payload_length` of the frame
     tls13, searching, quiet : Value
+    late : Value                     no header is begun: "given up" is next, with the cursor where one would begin
 
     Members
     -------
@@ -71,7 +72,9 @@ class LateWalk:
     open_sum : Signal               a record goes on of which this or an earlier frame held a part
     """
 
-    def __init__(self, m: Module, config: Config, tracker, steps: OneHot, frame, tls13, *, searching, quiet, answered):
+    def __init__(
+        self, m: Module, config: Config, tracker, steps: OneHot, frame, tls13, *, searching, quiet, answered, late=None
+    ):
         self.m = m
         self.at = at = Signal(position_layout, name="at")
         self.cursor, self.limit, self.left = (Signal(layouts.OFFSET_BITS, name=n) for n in ("cursor", "limit", "left"))
@@ -217,10 +220,13 @@ class LateWalk:
         go("advance", "left known", when=~last_one)
         go("left known", "head")
         there = self.there
+        if late is not None:
+            go("head", "given up", when=late & no_header)
+            there &= ~(late & no_header)
         go("head", "take", when=there & whole)
         go("head", "begun", when=there & whole & no_header)
         go("head", "cut", when=there & ~whole)
-        go("head", "head", when=~there)
+        go("head", "head", when=~there if late is None else ~there & ~(late & no_header))
         go("take", "sums", when=steps["begun"])
         go("take", "lengths", when=~steps["begun"])
         go("lengths", "check")

@@ -39,7 +39,7 @@ def descriptor():
         "matched": 1,
         "handle": HANDLE_BITS,
         "request": 1,  # something like a record header stands at `request_seq`
-        "request_seq": 32,
+        "request_seq": 32,  # status OVERLOAD: where the frame was given up
         "proven": 1,  # a chain of headers has proved itself in this frame
     })  # fmt: skip
 

@@ -56,6 +56,7 @@ class Desk:
         self.end = Signal(32)
         self.top = Signal()  # at or past everything seen
         self.follows = Signal()
+        self.inside = Signal()  # it begins in a record whose header is known
         self.fresh = Signal()
         self.status = Signal(Status)
         self.fast = Signal()  # it begins where everything ends, and its walk decides
@@ -303,6 +304,17 @@ class Desk:
                     m.d.sync += chains[k].eq(chains[k + 1] if k + 1 < CHAINS else 0)
             with m.If(self.remove_restarts & (self.remove_at == self.last_number)):
                 m.d.sync += self.restart()
+
+    def overlook(self):
+        """Statements: nobody looks at the frame, out of sync, so no chain is left."""
+        return [
+            self.status.eq(Status.OVERLOAD),
+            self.request.eq(0),
+            self.request_seq.eq(self.seq),
+            self.chains.eq(0),
+            self.entry.chain_count.eq(0),
+            *self.restart(),
+        ]
 
     def stop(self, status):
         return [self.status.eq(status), self.stopped.eq(1)]

@@ -17,6 +17,7 @@ def fast_states(s: Desk):
     """
     m = s.m
     entry, at, head = s.entry, s.at, s.entry.head
+    raw = s.config.passes_raw
     simple = Signal()
     in_record = Signal()
     in_header = Signal()
@@ -50,6 +51,7 @@ def fast_states(s: Desk):
             in_header.eq((s.seq == (head.place + seen_bytes)[:32]) & s.room),
             s.emit_counted.eq(1),
             no_window.eq((from_floor == 0) | (from_floor >= REACH)),
+            *([s.inside.eq(entry.has_last & after(head.place, s.seq))] if raw else []),
         ]
         m.next = "decide"
 
@@ -63,10 +65,10 @@ def fast_states(s: Desk):
         with m.Elif(no_window):
             m.d.sync += s.status.eq(Status.RETRANSMISSION)
             m.next = "finish"
-        if s.config.passes_raw:
-            # A search takes longer than its frame comes in; it can wait until nothing else does.
-            with m.Elif(s.follows & (s.tracker.overload | (entry.blind & s.tracker.behind))):
-                m.next = "pass by"
+        if raw:
+            with m.Elif(s.follows & entry.blind & ~s.inside & s.tracker.overload):
+                m.d.sync += [*s.overlook(), entry.seen.eq(s.end)]
+                m.next = "finish"
         with m.Elif(s.follows & simple & in_record):
             m.d.sync += [
                 at.number.eq(entry.number - 1),
@@ -89,20 +91,6 @@ def fast_states(s: Desk):
             ]
             m.next = "walk"
 
-    if s.config.passes_raw:
-        last_head = s.last_chain.head
-        past = Signal(32)
-        m.d.comb += past.eq(s.seq - head.place)
-        with m.State("pass by"):
-            m.d.sync += [s.status.eq(Status.OVERLOAD), entry.seen.eq(s.end), entry.tail_count.eq(0)]
-            with m.If(entry.has_last & after(head.place, s.seq)):
-                m.d.sync += entry.raw.bit_select(entry.last, 1).eq(1)
-            with m.If((past[31] | (past < s.header_size)) & after(s.end, head.place)):
-                m.d.sync += entry.blind.eq(1)
-            with m.If(entry.tracking & after(s.end, last_head.place + lead(last_head.mask))):
-                s.drop(s.last_number)
-            m.next = "finish"
-
     def done():
         m.next = "finish"
 
@@ -110,7 +98,11 @@ def fast_states(s: Desk):
         m.d.sync += s.status.eq(Status.BAD_HEADER)
         m.next = "bad header"
 
-    s.walk.states(done=done, bad=bad)
+    def give_up():
+        m.d.sync += [s.status.eq(Status.OVERLOAD), s.request_seq.eq(here)]
+        m.next = "bad header"
+
+    s.walk.states(done=done, bad=bad, late=(s.tracker.overload & s.walk.costs, give_up) if raw else None)
 
     with m.State("bad header"):
         m.d.sync += [

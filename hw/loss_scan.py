@@ -50,6 +50,14 @@ class Scan:
             with m.If((position != 0) | (entry.tail_count == 0)):
                 m.next = "scan find"
 
+        too_late = Signal()
+        if s.config.passes_raw:  # a search takes longer than its frame comes in
+            m.d.comb += too_late.eq(entry.blind & follows & ~s.inside & s.tracker.overload)
+
+        def leave():
+            m.d.sync += s.overlook()
+            m.next = then
+
         with m.State("scan"):
             m.d.sync += [
                 position.eq(0),
@@ -79,6 +87,9 @@ class Scan:
             m.d.sync += s.probe.eq(s.seq)
             with m.If(position >= s.length):
                 m.next = "scan end"
+            if s.config.passes_raw:
+                with m.Elif(too_late):
+                    leave()
             with m.Elif(entry.tracking):
                 m.d.sync += s.probe.eq(chain.head.place)
                 m.next = "scan fetch"
@@ -122,6 +133,9 @@ class Scan:
                 with m.If(s.finder.found):
                     m.d.sync += position.eq(offset)
                     m.next = "scan new"
+            if s.config.passes_raw:
+                with m.Elif(too_late):
+                    leave()
         with m.State("scan new"):
             s.change(
                 entry.chain_count,

@@ -42,7 +42,7 @@ class LossTrack(wiring.Component):
     answers : Out(stream.Signature(layouts.tracker_answer()))
     buffer : Out(PairPort)                           header bytes
     written, ended : In                              see docs/architecture.md, packet buffer
-    behind, overload : In(1)                         with `config.passes_raw`; see `hw.overload`
+    frame, overload : Out(layouts.track_request), In(1)             with `config.passes_raw`; see `hw.overload`
     """
 
     def __init__(self, config: Config):
@@ -59,7 +59,7 @@ class LossTrack(wiring.Component):
             "buffer": Out(PairPort(config)),
             "written": In(config.pointer_bits),
             "ended": In(layouts.PACKET_BITS),
-            **({"behind": In(1), "overload": In(1)} if config.passes_raw else {}),
+            **({"frame": Out(layouts.track_request(config)), "overload": In(1)} if config.passes_raw else {}),
         })  # fmt: skip
 
     def elaborate(self, platform):
@@ -80,7 +80,7 @@ class LossTrack(wiring.Component):
         left = left_behind(s)
         follows = goes_on(s, intake) & ~operations.waiting
         if config.passes_raw:
-            follows &= ~self.overload
+            m.d.comb += self.frame.eq(frame)
         m.d.comb += [
             index.eq(Mux(operating, self.operations.p.index, frame.handle)),
             read.addr.eq(intake.index),
@@ -185,11 +185,14 @@ class LossTrack(wiring.Component):
             scan.states(follows=s.follows, then="finish", proved="finished")
 
             with m.State("finish"):
+                names = s.request  # a place
+                if config.passes_raw:
+                    names |= good & (s.status == Status.OVERLOAD)
                 m.d.comb += [
                     self.o.p.end.eq(1),
                     self.o.p.descriptor.status.eq(Mux(good, s.status, Status.BAD_CHECKSUM)),
                     self.o.p.descriptor.request.eq(s.request),
-                    self.o.p.descriptor.request_seq.eq(Mux(s.request, s.request_seq, 0)),
+                    self.o.p.descriptor.request_seq.eq(Mux(names, s.request_seq, 0)),
                     self.o.p.keep_sum.eq(good & ~s.slow & (s.status == Status.DECRYPTED) & s.walk.open_sum),
                     self.o.p.proof.eq(s.proof),
                     self.o.p.mark.eq(s.mark & s.proof),

@@ -1,71 +1,73 @@
-"""Whether the device is behind: whole frames wait inside for an order, longer than one takes that nothing holds up."""
+"""Whether the tracker is behind: the frame at hand would get its order too late."""
 
 from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from hw import layouts
 from hw.config import Config
-from hw.layouts import PACKET_BITS
 
-STEP = 16
-OLD, LATE_OLD = 4, 10
-"""A frame is old when it has been whole for that many times STEP cycles, at most STEP - 1 more: an order comes within
-50, with `config.late` 126."""
-WAITED = 4
-"""Cycles in a row in which an old frame could have gone and did not: it is the device that makes it wait."""
-SINCE = 256
-"""Beats that leave until that is forgotten: who waits then may wait for the host."""
+BEHIND, LATE_BEHIND = 23, 80
+"""Cycles that the tracker may be at a frame while what is behind it comes in or waits; with `config.late`. Those behind
+it still leave 62 cycles after they came in then (docs/decisions.md, "Overload")."""
+NEAR, LATE_NEAR = 32, 130
+"""Cycles from the tracker to the way out, about."""
 
 
 class Overload(wiring.Component):
-    """Watches the packet buffer's way out; the tracker is told.
+    """Compares where the packet buffer is written and read with where the tracker's frame lies in it.
+
+    A frame is late when so many beats have come in behind its end; cycles in which none does count as well if a whole
+    frame waits there. Unless NEAR beats or more in front of it have yet to leave: then nobody waits for the tracker.
 
     Members
     -------
-    ended : In(PACKET_BITS) see `hw.buffer.PacketBuffer`
-    offered : In(1)         the buffer has a beat to give
-    taken, last : In(1)     it is taken; the last one of its frame
-    free : In(1)            the way out could take it
-    behind : Out(1)         an old frame waits inside, whoever makes it wait
-    overload : Out(1)       and the device does
+    written, taken : In(config.pointer_bits)    beats that have come into the packet buffer and left it, since reset
+    ended : In(PACKET_BITS)                     frames that have come into it
+    frame : In(layouts.track_request(config))   at the tracker's hand
+    overload : Out(1)                           it was late in the cycle before, and is the same one
     """
 
     def __init__(self, config: Config):
-        self._steps = LATE_OLD if config.late else OLD
+        self.config = config
         super().__init__({
-            "ended": In(PACKET_BITS),
-            "offered": In(1),
-            "taken": In(1),
-            "last": In(1),
-            "free": In(1),
-            "behind": Out(1),
+            "written": In(config.pointer_bits),
+            "taken": In(config.pointer_bits),
+            "ended": In(layouts.PACKET_BITS),
+            "frame": In(layouts.track_request(config)),
             "overload": Out(1),
         })  # fmt: skip
 
+    @staticmethod
+    def limits(config: Config) -> tuple[int, int]:
+        """Cycles behind its end, and beats in front of it, of a frame that is late."""
+        return (LATE_BEHIND, LATE_NEAR) if config.late else (BEHIND, NEAR)
+
     def elaborate(self, platform):
         m = Module()
-        left = Signal(PACKET_BITS)
-        cycle = Signal(range(STEP))
-        ended = [Signal(PACKET_BITS, name=f"ended_{n}") for n in range(self._steps + 1)]  # STEP cycles apart
-        since_old = Signal(PACKET_BITS)
-        old = Signal()
-        waited = Signal(range(WAITED + 1))
-        since = Signal(range(SINCE + 1))
-        m.d.sync += [left.eq(left + (self.taken & self.last)), cycle.eq(cycle + 1)]
-        with m.If(cycle == 0):
-            m.d.sync += [later.eq(now) for later, now in zip(ended, [self.ended, *ended], strict=False)]
+        config, frame = self.config, self.frame
+        behind_limit, near = self.limits(config)
+        end = Signal(layouts.OFFSET_BITS)
+        behind, in_front = Signal(config.pointer_bits), Signal(config.pointer_bits)
+        others = Signal(layouts.PACKET_BITS)  # whole ones behind it
+        waited = Signal(range(behind_limit + 1))
+        late = Signal()
+        packet, written = Signal.like(frame.packet), Signal.like(self.written)  # a cycle ago
+        same = packet == frame.packet
         m.d.comb += [
-            since_old.eq(ended[-1] - left),
-            old.eq((since_old != 0) & ~since_old[-1]),
+            end.eq(frame.payload_offset + frame.payload_length + config.width - 1),
+            behind.eq(self.written - frame.base - (end >> config.rotate_bits) + waited - behind_limit),
+            in_front.eq(frame.base - self.taken),
+            others.eq(self.ended - frame.packet - 2),
+            self.overload.eq(late & same),
         ]
-        with m.If(self.taken):
+        m.d.sync += [
+            packet.eq(frame.packet),
+            written.eq(self.written),
+            late.eq(~behind[-1] & (in_front < near)),
+        ]
+        with m.If(~same):
             m.d.sync += waited.eq(0)
-            with m.If(since != 0):
-                m.d.sync += since.eq(since - 1)
-        with m.Elif(self.offered & self.free & old):
-            with m.If(waited == WAITED):
-                m.d.sync += since.eq(SINCE)
-            with m.Else():
-                m.d.sync += waited.eq(waited + 1)
-        m.d.sync += [self.behind.eq(old), self.overload.eq(old & (since != 0))]
+        with m.Elif(~others[-1] & (written == self.written) & (waited != behind_limit)):
+            m.d.sync += waited.eq(waited + 1)
         return m

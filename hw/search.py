@@ -12,11 +12,14 @@ TAIL = HEADER_SIZE - 1
 """Bytes kept of a frame: a header may begin in them and end in the next frame."""
 
 
-def search_states(m: Module, config: Config, tracker, frame, walk: Walk, entry, first: Signal, *, track, then: str):
+def search_states(
+    m: Module, config: Config, tracker, frame, walk: Walk, entry, first: Signal, *, track, then: str, late
+):
     """States "buffered" to "kept": from the walk's cursor on, where does a header begin?
 
     Leaves for "walk" with the cursor there and the statements of `track(place=, header=, count=)`, whose `count` bytes
-    `header` were the end of the frame before; for `then` if there is none, with the frame's last bytes kept.
+    `header` were the end of the frame before; for `then` if there is none, with the frame's last bytes kept. `late` is
+    a condition under which the search ends, and what is next then.
     """
     m.submodules.finder = finder = HeaderFinder(config)
     m.d.comb += [
@@ -63,6 +66,9 @@ def search_states(m: Module, config: Config, tracker, frame, walk: Walk, entry, 
             m.next = then
             with m.If(walk.limit - first >= TAIL):
                 m.next = "keep"
+        if late:
+            with m.Elif(late[0]):
+                late[1]()
 
     with m.State("keep"):  # a cycle for the buffer
         m.next = "kept"

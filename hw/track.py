@@ -36,7 +36,7 @@ class Track(wiring.Component):
     answers : Out(stream.Signature(layouts.tracker_answer()))
     buffer : Out(PairPort)                           header bytes
     written, ended : In                              see docs/architecture.md, packet buffer
-    behind, overload : In(1)                         with `config.passes_raw`; see `hw.overload`
+    frame, overload : Out(layouts.track_request), In(1)             with `config.passes_raw`; see `hw.overload`
     """
 
     def __init__(self, config: Config):
@@ -50,7 +50,7 @@ class Track(wiring.Component):
             "buffer": Out(PairPort(config)),
             "written": In(config.pointer_bits),
             "ended": In(layouts.PACKET_BITS),
-            **({"behind": In(1), "overload": In(1)} if config.passes_raw else {}),
+            **({"frame": Out(layouts.track_request(config)), "overload": In(1)} if config.passes_raw else {}),
         })  # fmt: skip
 
     def elaborate(self, platform):
@@ -97,8 +97,6 @@ class Track(wiring.Component):
             self.i.valid & ~self.i.ready & intake.next.matched & intake.same() & (intake.next.seq == end_seq)
         )
         goes_on = taken & follows & ~operations.waiting
-        if config.passes_raw:
-            goes_on &= ~self.overload
 
         # Rule 5 and its relatives, as differences of sequence numbers registered one cycle ahead.
         in_order = Signal()
@@ -122,6 +120,8 @@ class Track(wiring.Component):
         header_here = Signal()  # the header walked begins in this frame, at `header_at`
         header_at = Signal(layouts.OFFSET_BITS)
         request = Signal()
+        place = Signal(32)  # where it was given up
+        tracked = Signal()  # there was a chain in front of the frame
 
         def take(*, offset, partial):
             """Start walking `offset` bytes into the payload."""
@@ -162,6 +162,34 @@ class Track(wiring.Component):
                 at.header.eq(header),
                 at.header_count.eq(count),
             ]
+
+        def overlook(tracked):
+            """Out of sync nobody looks at the frame."""
+            m.d.sync += [
+                status.eq(Status.OVERLOAD),
+                place.eq(frame.seq),
+                request.eq(0),
+                entry.tracking.eq(0),
+                entry.tail_valid.eq(0),
+            ]
+            with m.If(tracked):
+                m.d.sync += entry.at.eq(0)
+            m.next = "finish"
+
+        def give_up():
+            """The rest of the frame is not looked at; in order, as if it had been lost."""
+            with m.If(quiet):
+                overlook(tracked)
+            with m.Else():
+                here = frame.seq + walk.cursor - frame.payload_offset
+                m.d.sync += [
+                    status.eq(Status.OVERLOAD),
+                    place.eq(here),
+                    entry.expected.eq(here),
+                    entry.skipping.eq(0),
+                    entry.at.eq(at),
+                ]
+                m.next = "finish"
 
         fresh = Signal(entry_layout)  # what INIT writes, and RESYNC, but for `skipping`
         m.d.comb += [
@@ -215,21 +243,15 @@ class Track(wiring.Component):
                             m.d.sync += [entry.tracking.eq(0), at.eq(0)]
                             m.next = "buffered"
                         if config.passes_raw:
-                            with m.If(self.behind):
-                                m.d.sync += [status.eq(Status.OVERLOAD), entry.tracking.eq(0), entry.tail_valid.eq(0)]
-                                with m.If(entry.tracking):
-                                    m.d.sync += entry.at.eq(0)
-                                m.next = "finish"
+                            m.d.sync += tracked.eq(entry.tracking)
+                            with m.If(self.overload):
+                                overlook(entry.tracking)
                 with m.Elif(in_order):
                     m.d.sync += [
                         *take(offset=0, partial=0),
                         *walk.foresee(frame.payload_offset, at.remaining),
                     ]
                     m.next = "walk"
-                    if config.passes_raw:
-                        with m.If(self.overload):
-                            m.d.sync += status.eq(Status.OVERLOAD)
-                            m.next = "finish"
                 with m.Elif(~gap):
                     with m.If(~entry.skipping):
                         m.d.sync += status.eq(Status.RETRANSMISSION)
@@ -275,8 +297,13 @@ class Track(wiring.Component):
                 with m.If(quiet & (at.number == 0)):
                     m.d.sync += request.eq(1)
 
-            walk.states(done=done, bad=bad, opened=opened, quiet=quiet)
-            search_states(m, config, self, frame, walk, entry, first, track=track, then="scanned")
+            late = None
+            if config.passes_raw:
+                m.d.comb += self.frame.eq(frame)
+                costly = self.overload & (quiet | (walk.costs & (status == Status.DECRYPTED)))
+                late = costly, give_up
+            walk.states(done=done, bad=bad, opened=opened, late=late, quiet=quiet)
+            search_states(m, config, self, frame, walk, entry, first, track=track, then="scanned", late=late)
 
             with m.State("scanned"):
                 m.d.sync += entry.at.eq(at)
@@ -284,12 +311,13 @@ class Track(wiring.Component):
 
             with m.State("finish"):
                 good = self.checksum.p == Checksum.GOOD
+                given_up = Mux(good & (status == Status.OVERLOAD), place, 0) if config.passes_raw else 0
                 m.d.comb += [
                     self.o.p.end.eq(1),
                     self.o.p.descriptor.status.eq(Mux(good, status, Status.BAD_CHECKSUM)),
                     self.o.p.keep_sum.eq(good & walked & walk.open_sum),
                     self.o.p.descriptor.request.eq(good & request),
-                    self.o.p.descriptor.request_seq.eq(Mux(good & request, entry.guess, 0)),
+                    self.o.p.descriptor.request_seq.eq(Mux(good & request, entry.guess, given_up)),
                     self.o.valid.eq(self.checksum.valid),
                 ]
                 with m.If(self.checksum.valid & self.o.ready):

@@ -99,8 +99,11 @@ class Verdict(wiring.Component):
 
         status = Signal(Status)
         m.d.comb += status.eq(base)
-        with m.If(fails | (base == Status.DECRYPTED) | (proven & item.mark)):
-            m.d.comb += status.eq(Mux(closed, Status.CLOSED, Mux(fails, Status.AUTH_FAILED, Status.DECRYPTED)))
+        says = fails  # a frame that is given up says so, also if it closes the connection
+        if config.passes_raw:
+            says &= base != Status.OVERLOAD
+        with m.If(says | (base == Status.DECRYPTED) | (proven & item.mark)):
+            m.d.comb += status.eq(Mux(closed, Status.CLOSED, Mux(says, Status.AUTH_FAILED, Status.DECRYPTED)))
         with m.If(closed & item.repeated):
             # The header of the record that failed is not kept: nobody can say whether the frame contradicts it.
             m.d.comb += status.eq(Status.CONFLICT)

@@ -20,6 +20,10 @@ position_layout = data.StructLayout({
 })  # fmt: skip
 
 
+CHEAP = 2
+"""A frame with fewer fragments costs no more than one that is not looked at."""
+
+
 class Walk:
     """States "walk", "header" and "check" of a tracker's machine, and the fields of its fragments.
 
@@ -46,6 +50,7 @@ class Walk:
     Members
     -------
     takes(fsm) -> Value    a header is taken that begins in the frame, at byte `taken_at` of it
+    costs : Signal         the frame has had two fragments and more; with `config.passes_raw`
     """
 
     def __init__(self, m: Module, config: Config, tracker, frame, at, tls13, index, *, near: bool = False):
@@ -128,6 +133,10 @@ class Walk:
                     m.d.comb += self.fetched.eq(fetched & ((1 << 8 * n) - 1))
 
         self.taken_at = cursor
+        self._counts = config.passes_raw
+        if self._counts:
+            self._handed, self.costs = Signal(range(CHEAP + 1)), Signal()
+            m.d.comb += self.costs.eq(self._handed == CHEAP)
         if near:
             self._takes = Signal(name="takes")
             self.taken_at = Signal(layouts.OFFSET_BITS)
@@ -160,7 +169,7 @@ class Walk:
 
     def begin(self):
         """Statements for each new frame."""
-        return [self.foreseen.eq(0), self.unchecked.eq(0)]
+        return [self.foreseen.eq(0), self.unchecked.eq(0), *([self._handed.eq(0)] if self._counts else [])]
 
     def takes(self, fsm):
         return self._takes if self._near else fsm.ongoing("header") & (self.at.header_count == 0)
@@ -183,16 +192,19 @@ class Walk:
         refuse: tuple[Value, Callable[[], None]] | None = None,
         check_parts: bool = False,
         opened: Callable[[], None] = lambda: None,
+        late: tuple[Value, Callable[[], None]] | None = None,
         quiet: Value = Const(0, 1),  # noqa: B008
     ) -> None:
         """Add the states.
 
         `ended` is called where a record ends, for what the tracker keeps of it. `refuse` is a condition under which
         the next fragment must not leave, and what is next then. `check_parts`: a header that the frame's end cuts is
-        checked as far as it goes. `opened` is called at a header within the limits. `quiet`: no fragment leaves.
+        checked as far as it goes. `opened` is called at a header within the limits. `late` is a condition under which
+        no header is begun, and what is next then: the cursor is where one would begin. `quiet`: no fragment leaves.
         """
         m, at, tls13 = self.m, self.at, self._tls13
         refused, refusal = refuse or (Const(0, 1), done)
+        too_late, leave = late or (Const(0, 1), done)
         read = "read" if self._late else "header"
 
         length = Cat(self.ahead[32:40], self.ahead[24:32])
@@ -231,6 +243,15 @@ class Walk:
             with m.Else():
                 m.next = "check"
 
+        def header_or_leave():
+            if late is None:
+                take_header()
+                return
+            with m.If(too_late & (at.header_count == 0)):
+                leave()
+            with m.Else():
+                take_header()
+
         with m.State("walk"):
             next_header()
             if self._near:
@@ -254,6 +275,7 @@ class Walk:
                     m.d.sync += [
                         self.cursor.eq(self.cursor + self.count),
                         at.remaining.eq(at.remaining - self.count),
+                        *([self._handed.eq(Mux(self.costs, CHEAP, self._handed + 1))] if self._counts else []),
                     ]
                     with m.If(self.completes):
                         m.d.sync += [at.number.eq(at.number + 1), at.header_count.eq(0), at.header.eq(0)]
@@ -261,7 +283,7 @@ class Walk:
                     with m.If(self.count == self.left):
                         done()
                     if self._near:
-                        with m.Elif(self._next_near):
+                        with m.Elif(self._next_near if late is None else self._next_near & ~too_late):
                             size = self.header.size
                             m.d.comb += [self._takes.eq(1), self.taken_at.eq(self.record_end)]
                             m.d.sync += [
@@ -274,7 +296,7 @@ class Walk:
                         m.next = read
             if self._near:
                 with m.Elif(self._here):
-                    take_header()
+                    header_or_leave()
             with m.Elif(self.available):
                 m.next = read
 
@@ -285,7 +307,7 @@ class Walk:
         with m.State("header"):
             if self._near:
                 m.d.comb += self._reads.eq(1)
-            take_header()
+            header_or_leave()
 
         if check_parts:
             with m.State("part"):

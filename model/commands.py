@@ -107,7 +107,8 @@ class Descriptor:
     """Per-packet completion. `handle` is 0 unless `matched`.
 
     `request`: place of something like a record header, for the host to confirm with RESYNC. `proven`: a chain of
-    headers behind a gap has proved itself in this packet.
+    headers behind a gap has proved itself in this packet. `given_up_at`: where an OVERLOAD packet was given up, a TCP
+    sequence number in it.
     """
 
     status: Status
@@ -116,6 +117,7 @@ class Descriptor:
     handle: int
     request: int | None = None
     proven: bool = False
+    given_up_at: int | None = None
 
     @property
     def decrypted(self) -> bool:

@@ -77,13 +77,19 @@ class GoldenDevice:
         self._table: FlowTable[Connection | LossConnection] = FlowTable(connections, hash_key)
 
     # --- packets -----------------------------------------------------------------------------------
-    def receive(self, frame: bytes, overloaded: bool = False) -> Delivery:
-        """`overloaded`: the frame finds the crypto behind, in a device that does not wait for it then."""
-        out, descriptor = self._receive(frame, overloaded)
+    def receive(self, frame: bytes, given_up_at: int | None = None) -> Delivery:
+        """`given_up_at`: where a device that does not wait for its crypto gave the frame up, by its descriptor.
+
+        Raises
+        ------
+        ValueError
+            It cannot have been there.
+        """
+        out, descriptor = self._receive(frame, given_up_at)
         self.counters[_STATUS_COUNTERS[descriptor.status]] += 1
         return Delivery(out, descriptor)
 
-    def _receive(self, frame: bytes, overloaded: bool) -> tuple[bytes, Descriptor]:
+    def _receive(self, frame: bytes, given_up_at: int | None) -> tuple[bytes, Descriptor]:
         packet = parse(frame)
         if packet is None:
             return frame, _BYPASS[Checksum.NONE]
@@ -93,11 +99,13 @@ class GoldenDevice:
         handle, connection = found
         if packet.checksum is Checksum.BAD:
             return frame, Descriptor(Status.BAD_CHECKSUM, Checksum.BAD, True, handle)
-        taken = connection.take_in(packet.seq, frame[packet.payload : packet.end], overloaded)
+        taken = connection.take_in(packet.seq, frame[packet.payload : packet.end], given_up_at)
         if taken.payload is not None:
             self.counters["decrypted_bytes"] += len(taken.payload)
             frame = frame[: packet.payload] + taken.payload + frame[packet.end :]
-        return frame, Descriptor(taken.status, Checksum.GOOD, True, handle, taken.request, taken.proven)
+        return frame, Descriptor(
+            taken.status, Checksum.GOOD, True, handle, taken.request, taken.proven, taken.given_up_at
+        )
 
     # --- commands ----------------------------------------------------------------------------------
     def command(self, command: Command) -> Response:

@@ -12,7 +12,7 @@ from cryptography.exceptions import InvalidTag
 from model.commands import Add, Resync, TrackerState
 from model.contract import CHAINS, GAPS, HEADER_SIZE, HOLES, MAX_RECORD, OPEN_RECORDS, REACH, TAG_SIZE, RxPolicy, Status
 from model.record import RecordCipher
-from model.tracker import Taken, seq_diff
+from model.tracker import Taken, part_of, seq_diff
 
 _SEQ = (1 << 32) - 1
 _NUMBER = (1 << 64) - 1
@@ -131,8 +131,9 @@ class LossConnection:
 
     Members
     -------
-    take_in(seq, payload, overloaded=False) -> Taken
-        A packet with a good checksum. `overloaded`: it came while the device's crypto was behind.
+    take_in(seq, payload, given_up_at=None) -> Taken
+        A packet with a good checksum. `given_up_at`: from there on, in sequence, the device did not look at it if it
+        begins at `seen`.
     acknowledge(ack)
         The host has acknowledged everything before `ack`.
     """
@@ -230,15 +231,15 @@ class LossConnection:
             self.seen = end
 
     # --- packets -----------------------------------------------------------------------------------
-    def take_in(self, seq: int, payload: bytes, overloaded: bool = False) -> Taken:
+    def take_in(self, seq: int, payload: bytes, given_up_at: int | None = None) -> Taken:
         if self._conflict:
             return Taken(Status.CONFLICT)
         end = (seq + len(payload)) & _SEQ
         if not 0 < (end - self._floor) & _SEQ < REACH:
             return Taken(Status.RETRANSMISSION)  # acknowledged, or where no window reaches
-        if overloaded and seq == self.seen:
-            self._pass_by(seq, end)
-            return Taken(Status.OVERLOAD)
+        if given_up_at is not None and seq == self.seen:
+            self._give_up(seq, payload, end, given_up_at)
+            return Taken(Status.OVERLOAD, given_up_at=given_up_at)
         fresh = seq_diff(seq, self._floor) >= 0 and self._untouched(seq, end)
         taken = self._track(seq, payload, end, fresh)
         if self._conflict:
@@ -252,13 +253,22 @@ class LossConnection:
             return taken._replace(status=Status.CLOSED, payload=None)
         return taken
 
-    def _pass_by(self, seq: int, end: int) -> None:
-        """[seq, end), from `seen` on, passes and nobody looks at it."""
-        for record in self._records:
-            record.raw |= seq_diff(record.end, seq) > 0
-        header = self._head.place
-        self._blind |= seq_diff(header + self._head.size, seq) > 0 and seq_diff(end, header) > 0
-        self._overlook(end)
+    def _give_up(self, seq: int, payload: bytes, end: int, at: int) -> None:
+        """[at, end) passes and nobody looks at it: a record begins at `at`, or all of it is out of sync."""
+        part = part_of(seq, payload, at)
+        if self._blind:
+            may = not part and not any(seq_diff(r.end, seq) > 0 for r in self._records)
+            self._chains = []
+        else:
+            marked = self._marked
+            if part and self._track(seq, part, at, fresh=True).status is Status.AUTH_FAILED:
+                self._closed = True
+            self._marked = marked  # the packet is raw
+            may = self._head.place == at and not (self._head.lead or self._blind or self._chains)
+        if not may:
+            raise ValueError(f"given up at {at}, where no record begins")
+        self._restart()
+        self._blind = True
         self._pass(seq, end)
 
     def _track(self, seq: int, payload: bytes, end: int, fresh: bool) -> Taken:

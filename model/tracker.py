@@ -23,12 +23,13 @@ def seq_diff(a: int, b: int) -> int:
 
 class Taken(NamedTuple):
     """What becomes of a packet: `payload` if it is DECRYPTED; `request`: place of a header to ask the host about;
-    `proven`: a chain of headers has proved itself."""
+    `proven`: a chain of headers has proved itself. `given_up_at`: see `model.commands.Descriptor`."""
 
     status: Status
     payload: bytes | None = None
     request: int | None = None
     proven: bool = False
+    given_up_at: int | None = None
 
 
 class _Record:
@@ -151,14 +152,28 @@ class _Walk:
         """Bytes in this packet of `record`, which goes on."""
 
 
+def part_of(seq: int, payload: bytes, given_up_at: int) -> bytes:
+    """What the device looked at of a packet that it gave up.
+
+    Raises
+    ------
+    ValueError
+        The packet does not have that place.
+    """
+    size = (given_up_at - seq) & _SEQ
+    if size >= len(payload):
+        raise ValueError(f"given up at {given_up_at}, not in the packet at {seq} of {len(payload)} bytes")
+    return payload[:size]
+
+
 class Connection:
     """Keys and tracker of one connection.
 
     Members
     -------
-    take_in(seq, payload, overloaded=False) -> Taken
-        A packet with a good checksum: its status and, if DECRYPTED, the payload the host gets. `overloaded`: it came
-        while the device's crypto was behind.
+    take_in(seq, payload, given_up_at=None) -> Taken
+        A packet with a good checksum: its status and, if DECRYPTED, the payload the host gets. `given_up_at`: from
+        there on, in sequence, the device did not look at it if it is in order, or news out of sync.
     """
 
     def __init__(self, add: Add) -> None:
@@ -225,7 +240,7 @@ class Connection:
         self._search = _Search(self._cipher)
 
     # --- packets -----------------------------------------------------------------------------------
-    def take_in(self, seq: int, payload: bytes, overloaded: bool = False) -> Taken:
+    def take_in(self, seq: int, payload: bytes, given_up_at: int | None = None) -> Taken:
         end = (seq + len(payload)) & _SEQ
         leap = seq_diff(seq, self.seen)
         news = seq_diff(end, self.seen) > 0
@@ -233,16 +248,21 @@ class Connection:
             self.seen = end
         if self.out_of_sync:
             request: int | None = None
-            if news and overloaded:
+            if news and given_up_at is not None:
                 self._search.pass_by()
-                return Taken(Status.OVERLOAD)
+                return Taken(Status.OVERLOAD, given_up_at=seq)
             if news:
                 skipped = max(-leap, 0)
                 request = self._search.take_in((seq + skipped) & _SEQ, payload[skipped:], max(leap, 0))
             return Taken(Status.OUT_OF_SYNC, request=request)
         ahead = seq_diff(seq, self.expected)
         if ahead == 0:
-            return Taken(Status.OVERLOAD) if overloaded else self._take(payload, 0, end)
+            if given_up_at is not None:
+                self._take(part_of(seq, payload, given_up_at), 0, given_up_at)
+                if self.out_of_sync or self._record or self._header:
+                    raise ValueError(f"given up at {given_up_at}, where no record begins")
+                return Taken(Status.OVERLOAD, given_up_at=given_up_at)
+            return self._take(payload, 0, end)
         if ahead < 0:
             if not self.skipping:
                 return Taken(Status.RETRANSMISSION)

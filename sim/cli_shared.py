@@ -54,7 +54,8 @@ def add_overload(parser: argparse.ArgumentParser) -> None:
         choices=OVERLOADS,
         default=Config.overload,
         help="what the receive device does when its crypto is behind, as with records of a few bytes: stall (it takes "
-        "frames more slowly), raw (it does not wait: frames of its connections pass raw, not looked at); "
+        "frames more slowly), raw (it does not wait: frames that ask too much pass raw, though their headers are "
+        "looked at as far as there is time); "
         f"default {Config.overload}",
     )
 

@@ -193,5 +193,6 @@ def _descriptor(word: int, known: dict[int, Descriptor]) -> Descriptor:
             fields["handle"],
             fields["request_seq"] if fields["request"] else None,
             bool(fields["proven"]),
+            fields["request_seq"] if fields["status"] == Status.OVERLOAD else None,
         )
     return known[word]

@@ -30,7 +30,7 @@ PROVED = ("proof", "prove", "prove chain", "finished")
 """Behind the end."""
 WALKED = ("walk", "header", "check", "bad header")
 """Of a frame that takes the fast path."""
-UNKNOWN = ("compare", "decide", "pass by", "slow", *WALKED)
+UNKNOWN = ("compare", "decide", "slow", *WALKED)
 """In which the checksum may not be known."""
 
 
@@ -262,9 +262,7 @@ for name, config in {"loss_track, kernel": KERNEL, "loss_track, full": FULL}.ite
         query = operation.kind == TrackerOperation.QUERY
         bench.check(~inside.operations.running | ~query | states.are("operation", "operate", "operated", "answer"))
         outside = (s.status == Status.CONFLICT) | (s.status == Status.RETRANSMISSION)
-        untouched = among(states, ("compare", "decide", "pass by")) | (
-            states.are("finish") & ~s.slow & ~s.fast & outside
-        )
+        untouched = among(states, ("compare", "decide")) | (states.are("finish") & ~s.slow & ~s.fast & outside)
         for kept, _, register in pairs:
             bench.check(~(work & untouched) | bench.same(register, kept.kept))
             bench.check(~(ends & untouched) | bench.same(kept.writing, kept.kept))

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from amaranth.hdl import Const, Module, Signal
+from amaranth.hdl import Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -14,6 +14,7 @@ from hw import layouts, loss_track
 from hw.buffer import PacketBuffer
 from hw.config import Config
 from hw.loss_track import LossTrack
+from hw.walk import CHEAP
 from model import contract
 from model.commands import Resync
 from model.contract import TAG_SIZE, Checksum, Result, RxPolicy, Status
@@ -21,12 +22,17 @@ from model.loss_tracker import LossConnection
 from sim.engine.bench import Batch, Feed, Options, Want, from_words, to_words
 from sim.engine.component import check_outcome, make_bench
 from sim.traffic import TLS12, TLS13, Stream
+from tests.model.overload import places
 
 END = 0
 """Bit of `layouts.work` that is `end`."""
-OVERLOADED = 0x0040_0F10_8000_F3A5
-BEHIND = 0x00FF_0000_00FF_0000
-"""With `overload` raw: frames, by their number modulo 64, that find the crypto behind; others that find it waiting."""
+NEVER = 15
+
+
+def request_layout(config: Config):
+    """With `overload` raw the frame is late behind `after` of its fragments, and when its checksum is known."""
+    limit = {"after": range(NEVER + 1), "checked": 1} if config.passes_raw else {}
+    return data.StructLayout(layouts.members(layouts.track_request(config)) | limit)
 
 
 class Room(wiring.Component):
@@ -36,7 +42,7 @@ class Room(wiring.Component):
         self.config = config
         super().__init__({
             "frames": In(stream.Signature(layouts.beat(config))),
-            "requests": In(stream.Signature(layouts.track_request(config))),
+            "requests": In(stream.Signature(request_layout(config))),
             "checksums": In(stream.Signature(2)),
             "proofs": In(stream.Signature(1)),
             "operations": In(stream.Signature(layouts.tracker_operation(config))),
@@ -50,7 +56,6 @@ class Room(wiring.Component):
         m.submodules.track = track = LossTrack(self.config)
         for source, sink in (
             (wiring.flipped(self.frames), buffer.i),
-            (wiring.flipped(self.requests), track.i),
             (wiring.flipped(self.checksums), track.checksum),
             (wiring.flipped(self.proofs), track.proofs),
             (wiring.flipped(self.operations), track.operations),
@@ -59,6 +64,11 @@ class Room(wiring.Component):
             (track.buffer, buffer.track),
         ):
             wiring.connect(m, source, sink)
+        m.d.comb += [
+            track.i.valid.eq(self.requests.valid),
+            self.requests.ready.eq(track.i.ready),
+            *(track.i.p[name].eq(self.requests.p[name]) for name, _ in layouts.track_request(self.config)),
+        ]
         left = Signal(16)  # frames the tracker is done with: it may be more than a device holds ahead of the way out
         gone = Signal(16)
         m.d.comb += [
@@ -70,12 +80,14 @@ class Room(wiring.Component):
         with m.If(end):
             m.d.sync += left.eq(left + 1)
         if self.config.passes_raw:
-            deciding = Signal(6)
-            m.d.comb += [
-                deciding.eq(left + end),
-                track.overload.eq((Const(OVERLOADED, 64) >> deciding)[0]),
-                track.behind.eq(track.overload | (Const(BEHIND, 64) >> deciding)[0]),
-            ]
+            handed, limit = Signal(range(NEVER)), Signal(request_layout(self.config))
+            with m.If(track.i.valid & track.i.ready):
+                m.d.sync += limit.eq(self.requests.p)
+            m.d.comb += track.overload.eq((handed >= limit.after) & (track.checksum.valid | ~limit.checked))
+            with m.If(end):
+                m.d.sync += handed.eq(0)
+            with m.Elif(track.o.valid & track.o.ready & (handed != NEVER - 1)):
+                m.d.sync += handed.eq(handed + 1)
         with m.If(buffer.o.valid & buffer.o.ready & buffer.o.p.last):
             m.d.sync += gone.eq(gone + 1)
         return m
@@ -112,18 +124,17 @@ class Golden(LossConnection):
         return taken
 
 
+FEEDS = ("frames", "requests", "checksums", "proofs", "operations")
+
+
 @dataclass
 class Script:
     """What is fed to the room, in order, and what the golden connections say to it."""
 
     config: Config
     rng: random.Random
-    feeds: dict[str, list[Any]] = field(
-        default_factory=lambda: {n: [] for n in ("frames", "requests", "checksums", "proofs", "operations")}
-    )
-    barriers: dict[str, list[Any]] = field(
-        default_factory=lambda: {n: [] for n in ("frames", "requests", "checksums", "proofs", "operations")}
-    )
+    feeds: dict[str, list[Any]] = field(default_factory=lambda: {n: [] for n in FEEDS})
+    barriers: dict[str, list[Any]] = field(default_factory=lambda: {n: [] for n in FEEDS})
     frames: int = 0
     beats: int = 0
     want: list[Any] = field(default_factory=list[Any])
@@ -149,10 +160,11 @@ class Script:
             self.feeds["frames"].append({"data": int.from_bytes(part, "little"), "keep": keep, "last": last})
             self.beats += 1
         self.barriers["requests"].append((n, {"answers": len(self.feeds["operations"])}))
+        limit, given_up_at = self.limit(golden, seq, payload) if self.config.passes_raw else ({}, None)
         self.feeds["requests"].append({
             "base": base, "packet": n % 64, "matched": 1, "handle": rng.randrange(256) << 16 | index, "seq": seq,
             "payload_offset": offset, "payload_length": len(payload),
-        })  # fmt: skip
+        } | limit)  # fmt: skip
         self.barriers["checksums"].append((n, {"frames": n + 1}))
         self.feeds["checksums"].append(Checksum.GOOD if good else Checksum.BAD)
         self.frames += 1
@@ -160,11 +172,10 @@ class Script:
             self.want.append((Status.BAD_CHECKSUM, None, None, None, False, False))
             return Status.BAD_CHECKSUM
         golden.walked, golden.proof, golden.fresh = [], None, True
-        overloaded = bool((OVERLOADED | (BEHIND if golden.state().out_of_sync else 0)) >> n % 64 & 1)
-        taken = golden.take_in(seq, payload, self.config.passes_raw and overloaded)
-        fragments = [] if taken.status is Status.OVERLOAD else None
+        taken = golden.take_in(seq, payload, given_up_at)
+        fragments = None
         status, mark = taken.status, False
-        if status is Status.DECRYPTED:
+        if status in (Status.DECRYPTED, Status.OVERLOAD):
             fragments = sorted(
                 (offset + p.at, p.length, p.record.number % 2**64, p.record.size - TAG_SIZE, p.start + 16)
                 for p in golden.walked
@@ -174,8 +185,23 @@ class Script:
             self.feeds["proofs"].append(int(golden.proof))
             mark = status is Status.DECRYPTED
         repeated = not golden.fresh and status is not Status.CONFLICT
-        self.want.append((status, fragments, taken.request, golden.proof, mark, repeated))
+        named = taken.request if taken.given_up_at is None else taken.given_up_at
+        self.want.append((status, fragments, named, golden.proof, mark, repeated))
         return status
+
+    def limit(self, golden: Golden, seq: int, payload: bytes) -> tuple[dict[str, int], int | None]:
+        """When the frame is late, and where that is; None: not at all."""
+        may = places(golden, seq, payload)
+        after, given_up_at = NEVER, None
+        if golden.state().out_of_sync:
+            may, after, given_up_at = may[self.rng.random() > 0.3 :], 0, seq
+        elif may:
+            fragments = (may[0] != seq) + self.rng.randrange(len(may))
+            if self.rng.random() < 0.5 and CHEAP <= fragments < NEVER:
+                after, given_up_at = fragments, may[fragments - (may[0] != seq)]
+        if not may:
+            after, given_up_at = NEVER, None
+        return {"after": after, "checked": self.rng.randrange(2) if after == 0 else 0}, given_up_at
 
 
 SOURCES = [*Path(loss_track.__file__).parent.glob("*.py"), Path(contract.__file__), Path(__file__)]
@@ -194,7 +220,7 @@ def run(script: Script, *, idle: float = 0.0, backpressure: float = 0.0, seed: i
     room = bench(config)
     room.reset()
     shapes = {
-        "frames": layouts.beat(config), "requests": layouts.track_request(config),
+        "frames": layouts.beat(config), "requests": request_layout(config),
         "operations": layouts.tracker_operation(config),
     }  # fmt: skip
     words = {p.name: p.words for p in (*room.inputs, *room.outputs)}
@@ -227,7 +253,7 @@ def run(script: Script, *, idle: float = 0.0, backpressure: float = 0.0, seed: i
         d = end.descriptor
         seen = {
             "status": Status.DECRYPTED if end.proof and end.mark and proof else Status(d.status),
-            "request": d.request_seq if d.request else None,
+            "request": d.request_seq if d.request or d.status == Status.OVERLOAD else None,
             "proof": bool(end.proof),
             "repeated": bool(end.repeated) and d.status != Status.CONFLICT,
         }
@@ -354,6 +380,8 @@ class Sender:
         seq, payload = self.segments.pop(0)
         self.answers = 0.05 if calm else 0.6
         self.packet(seq, payload, rng.random() > 0.03)
+        if self.script.config.passes_raw and rng.random() < 0.2:
+            self.hint()
         if calm:
             return
         if rng.random() < forge:
@@ -368,10 +396,13 @@ class Sender:
         elif x < 0.10:
             record = rng.choice(self.stream.records)
             self.resync(record.seq, record.number)
-        elif x < 0.12 and self.golden.state().out_of_sync:
-            ahead = [r for r in self.stream.records if (r.seq - self.golden.seen) % 2**32 < 2**31]
-            if ahead:
-                self.resync(ahead[0].seq, ahead[0].number)
+        elif x < 0.12:
+            self.hint()
+
+    def hint(self):
+        ahead = [r for r in self.stream.records if (r.seq - self.golden.seen) % 2**32 < 2**31]
+        if ahead and self.golden.state().out_of_sync:
+            self.resync(ahead[0].seq, ahead[0].number)
 
 
 def traffic(config: Config, seed: int, *, size: str, loss: float, forge: float, frames: int, connections: int = 2):
@@ -414,10 +445,12 @@ def test_loss_track_is_the_golden_connection(policy):
 @pytest.mark.default_cases(1)
 @pytest.mark.parametrize("policy", [RxPolicy.FULL, RxPolicy.KERNEL])
 def test_overloaded_frames(policy):
+    """Frames are given up at a header behind some fragments, and out of sync as a whole; others are decrypted."""
     cases = [("tiny", 0.0, 0.0), ("tiny", 0.05, 0.0), ("small", 0.1, 0.1), ("middle", 0.05, 0.0), ("mixed", 0.2, 0.0)]
-    config = Config(width=16, connections=8, rx_policy=policy, overload="raw")
-    frames = check_cases(config, cases, range(1, 3), 200)
-    assert {Status.OVERLOAD, Status.DECRYPTED} <= {status for status, *_ in frames}
+    frames = check_cases(Config(16, 8, rx_policy=policy, overload="raw"), cases, range(1, 3), 200)
+    given_up = [len(fragments) for status, fragments, *_ in frames if status is Status.OVERLOAD]
+    assert sum(n > 0 for n in given_up) > 20 < sum(n == 0 for n in given_up)
+    assert Status.DECRYPTED in {status for status, *_ in frames}
 
 
 class Line:

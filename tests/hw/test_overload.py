@@ -1,7 +1,6 @@
 """hw.overload against a model of it, and the published tracker told by it."""
 
 import random
-from collections import deque
 from dataclasses import replace
 
 import pytest
@@ -10,124 +9,73 @@ from amaranth.sim import Simulator
 
 from hw import layouts
 from hw.config import Config
-from hw.layouts import MAX_PACKETS, PACKET_BITS
-from hw.overload import OLD, SINCE, STEP, WAITED, Overload
+from hw.overload import Overload
 from hw.track import Track
+from hw.walk import CHEAP
 from model.contract import Checksum, RxPolicy, Status
 from model.tracker import Connection
 from sim.traffic import TLS13, Stream
 from tests.hw.test_track import buffer_of
 from tests.hw.testbench import run_streams
 
-
-class Watch:
-    """`Overload`, told of each cycle; `inside` has of each frame that came in whole the beats left and the cycle."""
-
-    def __init__(self):
-        self.now = 0
-        self.inside: deque[list[int]] = deque()
-        self.partial = 0
-        self.waited = self.since = 0
-        self.behind = self.overload = False
-
-    def cycle(self, *, comes: bool, ends: bool, offered: bool, free: bool) -> bool:
-        """A beat comes in or not, and may leave or not; whether one left."""
-        # the register that is oldest had this cycle's, OLD updates ago
-        looked = (self.now - 1) // STEP * STEP - STEP * OLD
-        old = bool(self.inside) and self.inside[0][1] < looked
-        self.behind, self.overload = old, old and self.since > 0
-        left = offered and free
-        if left:
-            self.waited, self.since = 0, max(self.since - 1, 0)
-            self.inside[0][0] -= 1
-            if not self.inside[0][0]:
-                self.inside.popleft()
-        elif free and old:
-            if self.waited == WAITED:
-                self.since = SINCE
-            self.waited = min(self.waited + 1, WAITED)
-        self.partial += comes
-        if comes and ends:
-            self.inside.append([self.partial, self.now])
-            self.partial = 0
-        self.now += 1
-        return left
+SHAPES = [Config(width=w, connections=8, sbox=s) for w, s in ((16, "rom"), (64, "rom"), (16, "bram"))]
 
 
-@pytest.mark.parametrize(
-    "sizes,phases",
-    [
-        ((24,), [(0.5, 1.0, True), (4.0, 0.5, False)]),  # first the crypto at half the bus's pace, then the host
-        ((24,), [(1.0, 0.5, False)]),
-        ((3,), [(0.3, 1.0, True)]),
-        ((142,), [(1.0, 1.0, False), (0.4, 1.0, True)]),
-        ((142, 2, 3, 2, 24), [(1.2, 0.95, False), (0.6, 0.95, True)]),
-    ],
-)
-def test_overload(sizes, phases):
-    """Phases of 3000 cycles: the crypto's beats a cycle, share of cycles the host is ready in, overload at its end.
-
-    Frames come in bursts, when there is room; one may go 50 cycles behind its end at the earliest, and when the crypto
-    is through with it.
-    """
-    dut = Overload(Config(width=64, connections=8, overload="raw"))
-    watch = Watch()
-    rng = random.Random(f"{sizes}")
+@pytest.mark.parametrize("shape", SHAPES, ids=["16", "64", "late"])
+def test_overload(shape):
+    """Around both limits, of frames of any length, while beats come in or nothing does; counters wrap around."""
+    config = replace(shape, rx_policy=RxPolicy.PUBLISHED, overload="raw")
+    dut = Overload(config)
+    rng = random.Random(1)
+    limit, near = Overload.limits(config)
     seen = []
 
     async def run(ctx):
-        written = gone = ended = at = frame = 0
-        may_go: deque[int] = deque()  # of each frame inside, the cycle
-        through = 0.0
-        size = sizes[0]
-        for cycle in range(3000 * len(phases)):
-            crypto, host, expected = phases[cycle // 3000]
-            room = len(watch.inside) < MAX_PACKETS - 1 and written - gone < 512
-            comes = room and (at > 0 or cycle % 2000 < 1500 or expected)
-            ends = comes and at == size - 1
-            offered = bool(watch.inside)
-            goes = offered and cycle >= may_go[0]
-            free = rng.random() < host
-            ctx.set(dut.ended, ended % (1 << PACKET_BITS))
-            ctx.set(dut.offered, offered)
-            ctx.set(dut.free, free)
-            ctx.set(dut.taken, goes and free)
-            ctx.set(dut.last, goes and watch.inside[0][0] == 1)
-            before = len(watch.inside)
-            left = watch.cycle(comes=comes, ends=ends, offered=goes, free=free)
-            if len(watch.inside) - ends < before:
-                may_go.popleft()
-            gone += left
-            written, ended, at = written + comes, ended + ends, at + comes
-            if ends:
-                through = max(through, cycle - size) + size / crypto
-                may_go.append(max(int(through), cycle) + 50)
-                frame, at = frame + 1, 0
-                size = sizes[frame % len(sizes)]
+        late, waited, written, packet = False, 0, None, 0
+        base = end = ended = taken = 0
+        for cycle in range(4000):
+            same, before = cycle > 0 and rng.random() < 0.9, written
+            if not same:
+                packet += rng.choice([1, 2])
+                base, end = rng.randrange(1 << 20), rng.randrange(60, 9000)
+                ended = packet + rng.choice([0, 1, 2, 3, 30])
+                taken = base - rng.choice([0, 1, near - 1, near, 2 * near])
+                waits = rng.random() < 0.5
+                written = base + -(-end // config.width) + rng.choice([-60, -1, 0, limit - 5, limit - 1, limit])
+            elif not waits:
+                written += rng.randrange(2)
+            values = {"written": written, "taken": taken, "ended": ended}
+            for name, value in values.items():
+                ctx.set(getattr(dut, name), value % (1 << len(getattr(dut, name))))
+            offset = rng.randrange(54, 60)
+            frame = {"base": base, "packet": packet, "payload_offset": offset, "payload_length": end - offset}
+            for name, value in frame.items():
+                ctx.set(getattr(dut.frame, name), value % (1 << len(getattr(dut.frame, name))))
+            assert ctx.get(dut.overload) == (late and same), f"cycle {cycle}"
             await ctx.tick()
-            assert ctx.get(dut.behind) == watch.behind, f"cycle {cycle}"
-            assert ctx.get(dut.overload) == watch.overload, f"cycle {cycle}"
-            seen.append(watch.overload)
+            behind = written - base - -(-end // config.width)
+            late = behind + waited >= limit and base - taken < near
+            if not same:
+                waited = 0
+            elif ended - packet >= 2 and written == before:
+                waited = min(waited + 1, limit)
+            seen.append(late)
 
     simulator = Simulator(dut)
     simulator.add_clock(1e-6)
     simulator.add_testbench(run)
     simulator.run()
-    ends = [any(seen[3000 * n + 1500 : 3000 * n + 3000]) for n in range(len(phases))]
-    assert ends == [expected for _, _, expected in phases]
-
-
-SHAPES = [Config(width=w, connections=8, sbox=s) for w, s in ((16, "rom"), (64, "rom"), (16, "bram"))]
+    assert 300 < sum(seen) < 3700
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=["16", "64", "late"])
-@pytest.mark.parametrize("share", [1.0, 0.15])
+@pytest.mark.parametrize("share", [1.0, 0.15, 0.01])
 def test_published_tracker(shape, share):
-    """`share` of cycles in which the crypto is behind; nothing of an overloaded frame leaves but its end."""
+    """`share` of cycles in which the frame at hand is late. Its fragments end where it was given up."""
     config, width = replace(shape, rx_policy=RxPolicy.PUBLISHED, overload="raw"), shape.width
     rng = random.Random(f"{width}/{share}/4")
     stream = Stream(TLS13, seed=width, start_seq=2**32 - 3000)
-    wire = stream.bulk([16384] * 3 + [3000] * 3)
+    wire = stream.bulk([rng.choice([0, 16, 60, 300]) for _ in range(300)] + [3000] * 3 + [16, 60] * 40)
     cuts = sorted(rng.sample(range(1, len(wire)), len(wire) // 400))
     segments = stream.segments(wire, cuts)
     requests, base = [], 0
@@ -141,27 +89,19 @@ def test_published_tracker(shape, share):
 
     async def load(ctx):
         while True:
-            overload = rng.random() < share
-            ctx.set(dut.overload, overload)
-            ctx.set(dut.behind, overload or rng.random() < 0.1)
+            ctx.set(dut.overload, rng.random() < share)
             await ctx.tick()
 
     init = {"kind": layouts.TrackerOperation.INIT, "index": 3, "tls13": 1, "seq": stream.start_seq}
     items: list[int] = []
-    heavy: list[int] = []  # frames that ended with the crypto behind all the while
 
     async def watch(ctx):
-        behind, ends = True, 0
+        ends = 0
         while ends < len(requests):
-            _, _, valid, ready, item, over = await ctx.tick().sample(
-                dut.o.valid, dut.o.ready, dut.o.payload, dut.overload
-            )
-            behind &= bool(over)
+            _, _, valid, ready, item = await ctx.tick().sample(dut.o.valid, dut.o.ready, dut.o.payload)
             if valid and ready:
                 items.append(item.as_bits())
-                if item.end:
-                    heavy.append(behind)
-                    behind, ends = bool(over), ends + 1  # the next frame may be decided already
+                ends += item.end
         ctx.set(dut.operations.payload, {"kind": layouts.TrackerOperation.QUERY, "index": 3})
         ctx.set(dut.operations.valid, 1)
 
@@ -175,21 +115,28 @@ def test_published_tracker(shape, share):
         processes=[buffer_of(dut, [payload for _, payload in segments], requests, width), load, watch],
     )
     golden = Connection(stream.add())
-    work = [data.Const(layouts.work(config), bits) for bits in items]
-    frames, fragments = [], 0
-    for item in work:
-        fragments += not item.end
+    frames, fragments = [], []
+    for bits in items:
+        item = data.Const(layouts.work(config), bits)
         if item.end:
-            frames.append((Status(item.descriptor.status), fragments))
-            fragments = 0
-    for n, ((seq, payload), (status, count)) in enumerate(zip(segments, frames, strict=True)):
-        overloaded = status is Status.OVERLOAD
-        assert golden.take_in(seq, payload, overloaded or bool(heavy[n])).status is status, n
-        assert not (overloaded and count), n
+            frames.append((item.descriptor, fragments))
+            fragments = []
+        else:
+            fragments.append(item)
+    given_up = []
+    for n, ((seq, payload), (descriptor, walked)) in enumerate(zip(segments, frames, strict=True)):
+        status = Status(descriptor.status)
+        place = descriptor.request_seq if status is Status.OVERLOAD else None
+        taken = golden.take_in(seq, payload, place)
+        assert (taken.status, taken.given_up_at) == (status, place), n
+        if place is not None and walked:
+            assert len(walked) >= CHEAP and walked[-1].completes, n
+            assert walked[-1].position + walked[-1].count == 54 + (place - seq) % 2**32, n
+        if place is not None:
+            given_up.append(len(walked))
     state, expected = data.Const(layouts.tracker_answer(), answers[1]).state, golden.state()
     assert {name: getattr(state, name) for name in expected.__slots__} == {
         name: int(getattr(expected, name)) for name in expected.__slots__
     }
-    got = [status for status, _ in frames]
-    assert (share < 1.0) is (Status.DECRYPTED in got)
-    assert Status.OVERLOAD in got
+    assert any(given_up) and not all(given_up)
+    assert (share < 1.0) is (Status.DECRYPTED in [d.status for d, _ in frames])

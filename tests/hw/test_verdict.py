@@ -139,6 +139,8 @@ class Script:
         if proof:
             self.proofs.append(int(not failed))
             status = Status.DECRYPTED if mark and not failed else status
+        elif failed and status is Status.OVERLOAD:
+            self.closed.add(index)
         elif failed and status not in UNJUDGED:
             status = Status.AUTH_FAILED
         if index in self.closed and repeated:
@@ -151,7 +153,8 @@ class Script:
 
     def run(self, *, stalls=0.0, seed=0, opened=(), sbox="rom"):
         """`opened`: {number of orders given: index} of connections that are new from there on."""
-        dut = Verdict(Config(width=16, connections=CONNECTIONS, sbox=sbox, rx_policy=RxPolicy.FULL))
+        config = Config(width=16, connections=CONNECTIONS, sbox=sbox, rx_policy=RxPolicy.FULL, overload="raw")
+        dut = Verdict(config)
         layout = layouts.release_order(dut.config)
         proofs_before_orders = []
 

@@ -1,7 +1,5 @@
 """Any stream, any network, any attacker on the path: what the stack takes on trust, software would have taken."""
 
-from collections.abc import Iterator
-
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -76,20 +74,23 @@ def rest(data: st.DataObject, size: int) -> list[tuple[int, int]]:
     return [(at, min(at + step, size)) for at in range(0, size, step)]
 
 
-def loads(data: st.DataObject, rig: TrustRig) -> Iterator[None]:
-    """At each step, whether the device's crypto is behind: in some runs now and then, in others always."""
+def loads(data: st.DataObject, rig: TrustRig) -> None:
+    """The device gives packets up, of those that it may: in some runs one now and then, in others each, or none."""
     share = data.draw(st.sampled_from([None, None, 0, 2, 8]))
-    while True:
-        rig.overloaded = share is not None and data.draw(st.integers(0, share)) == 0
-        yield
+
+    def gives_up(places: list[int]) -> int | None:
+        if share is None or not places or data.draw(st.integers(0, share)):
+            return None
+        return data.draw(st.sampled_from(places))
+
+    rig.device.gives_up = gives_up
 
 
 def honest(data: st.DataObject) -> None:
     rig = data.draw(rigs())
     size = len(rig.stream.wire)
-    load = loads(data, rig)
+    loads(data, rig)
     for start, end in segments(data, size) + rest(data, size):
-        next(load)
         match data.draw(st.sampled_from("........ca")):
             case "c":
                 rig.wire(start, end, bad_tcp=True)
@@ -141,9 +142,8 @@ def attacked(data: st.DataObject) -> None:
     rig = data.draw(rigs())
     size = len(rig.stream.wire)
     share = data.draw(st.sampled_from([2, 4, 10]))
-    load = loads(data, rig)
+    loads(data, rig)
     for start, end in segments(data, size) + rest(data, size):
-        next(load)
         if data.draw(st.integers(0, share)) == 0:
             forged(data, rig, start, end)
         rig.wire(start, end, **(REFUSED if data.draw(st.integers(0, 19)) == 0 else {}))

@@ -10,6 +10,7 @@ from model.frame import parse
 from model.ktls import Handling, KtlsReceiver, RecordLog
 from model.tcp import TcpReceiver
 from sim.traffic import Stream
+from tests.model.overload import places
 from tests.model.rig import crypto_info
 
 SENT = 1
@@ -24,12 +25,18 @@ def accepted(frame: bytes, tcp: int) -> bool:
 
 
 class Loaded(GoldenDevice):
-    """`overloaded`: what the driver gives it finds the crypto behind."""
+    """`gives_up`: at which of the places where it may give a packet up it does."""
 
-    overloaded = False
+    @staticmethod
+    def gives_up(places: list[int]) -> int | None:
+        return None
 
-    def receive(self, frame: bytes, overloaded: bool = False) -> Delivery:
-        return super().receive(frame, self.overloaded)
+    def receive(self, frame: bytes, given_up_at: int | None = None) -> Delivery:
+        packet = parse(frame)
+        if packet and packet.candidate and packet.checksum is not Checksum.BAD and given_up_at is None:
+            if found := self._table.by_key.get(packet.key):
+                given_up_at = self.gives_up(places(found[1], packet.seq, frame[packet.payload : packet.end]))
+        return super().receive(frame, given_up_at)
 
 
 class TrustRig:
@@ -49,8 +56,8 @@ class TrustRig:
     -------
     aborted : bool
         The driver has aborted the connection. Nothing is delivered any more.
-    overloaded : bool
-        Every packet finds the device's crypto behind.
+    gives_up : function
+        Where the device gives packets up, see `Loaded`.
     """
 
     def __init__(
@@ -66,7 +73,6 @@ class TrustRig:
         t = stream.tuple4
         self.sk = Sock((t.remote_address, t.remote_port), (t.local_address, t.local_port), abort=self._abort)
         self.aborted = False
-        self.overloaded = False
         self._acks = acks and policy is not RxPolicy.PUBLISHED
         info = crypto_info(stream)
         self.hw = self.sk.rx = KtlsReceiver(info, stream.start_seq, keep=True)
@@ -91,11 +97,10 @@ class TrustRig:
         return state
 
     # --- what happens ------------------------------------------------------------------------------
-    def receive(self, frame: bytes, overloaded: bool = False) -> Status | None:
+    def receive(self, frame: bytes) -> Status | None:
         """A frame from the wire; its status, None once the connection is aborted."""
         if self.aborted:
             return None
-        self.device.overloaded = overloaded or self.overloaded
         up = self.netdev.receive(frame)
         descriptor = up.descriptor
         assert descriptor is not None
@@ -126,9 +131,9 @@ class TrustRig:
         """TCP acknowledges what it has, or all but the last `behind` bytes of it."""
         self.netdev.acknowledge(self.sk, (self.tcp.next_seq - behind) % 2**32)
 
-    def put(self, place: int, payload: bytes, *, overloaded: bool = False, **options: Any) -> Status | None:
+    def put(self, place: int, payload: bytes, **options: Any) -> Status | None:
         """A segment of these bytes at a place of the wire, counted from the first record's header."""
-        return self.receive(self.stream.frame(self.stream.start_seq + place, payload, **options), overloaded)
+        return self.receive(self.stream.frame(self.stream.start_seq + place, payload, **options))
 
     def wire(self, start: int, end: int, **options: Any) -> Status | None:
         """The sender's bytes [start, end)."""

@@ -58,7 +58,8 @@ def descriptor(word):
     f = fields_of(layouts.descriptor(), word)
     request = f["request_seq"] if f["request"] else None
     status, checksum = Status(f["status"]), Checksum(f["checksum"])
-    return Descriptor(status, checksum, bool(f["matched"]), f["handle"], request, bool(f["proven"]))
+    given_up_at = f["request_seq"] if status is Status.OVERLOAD else None
+    return Descriptor(status, checksum, bool(f["matched"]), f["handle"], request, bool(f["proven"]), given_up_at)
 
 
 def request_word(request):
