@@ -56,7 +56,7 @@ class Desk:
         self.end = Signal(32)
         self.top = Signal()  # at or past everything seen
         self.follows = Signal()
-        self.inside = Signal()  # it begins in a record whose header is known
+        self.lost = Signal()  # it begins out of sync
         self.fresh = Signal()
         self.status = Signal(Status)
         self.fast = Signal()  # it begins where everything ends, and its walk decides

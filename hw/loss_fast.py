@@ -51,7 +51,7 @@ def fast_states(s: Desk):
             in_header.eq((s.seq == (head.place + seen_bytes)[:32]) & s.room),
             s.emit_counted.eq(1),
             no_window.eq((from_floor == 0) | (from_floor >= REACH)),
-            *([s.inside.eq(entry.has_last & after(head.place, s.seq))] if raw else []),
+            *([s.lost.eq(entry.blind)] if raw else []),
         ]
         m.next = "decide"
 
@@ -66,7 +66,7 @@ def fast_states(s: Desk):
             m.d.sync += s.status.eq(Status.RETRANSMISSION)
             m.next = "finish"
         if raw:
-            with m.Elif(s.follows & entry.blind & ~s.inside & s.tracker.overload):
+            with m.Elif(s.follows & s.lost & s.tracker.overload):
                 m.d.sync += [*s.overlook(), entry.seen.eq(s.end)]
                 m.next = "finish"
         with m.Elif(s.follows & simple & in_record):

@@ -52,7 +52,7 @@ class Scan:
 
         too_late = Signal()
         if s.config.passes_raw:  # a search takes longer than its frame comes in
-            m.d.comb += too_late.eq(entry.blind & follows & ~s.inside & s.tracker.overload)
+            m.d.comb += too_late.eq(s.lost & follows & s.tracker.overload)
 
         def leave():
             m.d.sync += s.overlook()

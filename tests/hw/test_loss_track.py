@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -26,12 +26,13 @@ from tests.model.overload import places
 
 END = 0
 """Bit of `layouts.work` that is `end`."""
-NEVER = 15
+NEVER, BEGUN = 15, 7
+"""Fragments that no frame has, and cycles in which a frame is not searched yet but more than looked at."""
 
 
 def request_layout(config: Config):
-    """With `overload` raw the frame is late behind `after` of its fragments, and when its checksum is known."""
-    limit = {"after": range(NEVER + 1), "checked": 1} if config.passes_raw else {}
+    """With `overload` raw the frame is late behind `after` of its fragments, and with `begun` not at once."""
+    limit = {"after": range(NEVER + 1), "begun": 1} if config.passes_raw else {}
     return data.StructLayout(layouts.members(layouts.track_request(config)) | limit)
 
 
@@ -81,9 +82,11 @@ class Room(wiring.Component):
             m.d.sync += left.eq(left + 1)
         if self.config.passes_raw:
             handed, limit = Signal(range(NEVER)), Signal(request_layout(self.config))
+            cycles = Signal(range(BEGUN + 1))  # the tracker has been at the frame
+            m.d.sync += cycles.eq(Mux(cycles == BEGUN, BEGUN, cycles + 1))
             with m.If(track.i.valid & track.i.ready):
-                m.d.sync += limit.eq(self.requests.p)
-            m.d.comb += track.overload.eq((handed >= limit.after) & (track.checksum.valid | ~limit.checked))
+                m.d.sync += [limit.eq(self.requests.p), cycles.eq(0)]
+            m.d.comb += track.overload.eq((handed >= limit.after) & ((cycles == BEGUN) | ~limit.begun))
             with m.If(end):
                 m.d.sync += handed.eq(0)
             with m.Elif(track.o.valid & track.o.ready & (handed != NEVER - 1)):
@@ -190,18 +193,17 @@ class Script:
         return status
 
     def limit(self, golden: Golden, seq: int, payload: bytes) -> tuple[dict[str, int], int | None]:
-        """When the frame is late, and where that is; None: not at all."""
-        may = places(golden, seq, payload)
-        after, given_up_at = NEVER, None
-        if golden.state().out_of_sync:
-            may, after, given_up_at = may[self.rng.random() > 0.3 :], 0, seq
-        elif may:
-            fragments = (may[0] != seq) + self.rng.randrange(len(may))
-            if self.rng.random() < 0.5 and CHEAP <= fragments < NEVER:
-                after, given_up_at = fragments, may[fragments - (may[0] != seq)]
+        """When the frame is late, and where it is given up; None: not at all."""
+        rng, may = self.rng, places(golden, seq, payload)
         if not may:
-            after, given_up_at = NEVER, None
-        return {"after": after, "checked": self.rng.randrange(2) if after == 0 else 0}, given_up_at
+            return {"after": rng.choice([0, NEVER]), "begun": 0}, None
+        if golden.state().out_of_sync and rng.random() < 0.3:
+            return {"after": 0, "begun": rng.randrange(2)}, seq
+        inside = may[0] != seq
+        which = rng.randrange(len(may))
+        if not golden.state().out_of_sync and rng.random() < 0.5 and CHEAP <= inside + which < NEVER:
+            return {"after": inside + which, "begun": 0}, may[which]
+        return {"after": NEVER, "begun": 0}, None
 
 
 SOURCES = [*Path(loss_track.__file__).parent.glob("*.py"), Path(contract.__file__), Path(__file__)]

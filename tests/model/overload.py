@@ -19,7 +19,7 @@ def places(connection: Connection | LossConnection, seq: int, payload: bytes) ->
         if seq != connection.seen or connection._conflict or connection._chains and not connection._blind:
             return []
         if connection._blind:
-            return [] if any(seq_diff(record.end, seq) > 0 for record in records) else [seq]
+            return [seq]
         last = next((record for record in records if record.end == head.place), None)
         ahead = seq_diff(head.place, seq)
         inside = last is not None and not last.raw and ahead == last.missing > 0

@@ -300,11 +300,12 @@ FAULTS = [
             "            entry.blind.eq(1),\n            entry.seen.eq(s.end),",
             "            entry.seen.eq(s.end),",
         ),
-        ("record-overlooked", "entry.blind & ~s.inside &", "entry.blind &"),
+        ("late-frame-overlooked", "m.Elif(s.follows & s.lost &", "m.Elif(s.lost &"),
     ),
     *_of(
         "hw/loss_scan.py",
         "tests/hw/test_loss_track.py",
+        ("frame-that-gets-lost-overlooked", "too_late.eq(s.lost &", "too_late.eq(entry.blind &"),
         (
             "search-goes-on",
             "m.Elif(too_late):\n                    leave()\n            with",
