@@ -28,7 +28,7 @@ def with_rx_header(frame: bytes, descriptor: Descriptor) -> bytes:
     header = bytearray(RX_METADATA_BYTES)
     header[0:4] = METADATA_VERSION, descriptor.status, flags, RX_METADATA_BYTES
     header[4:8] = descriptor.handle.to_bytes(4, "little")
-    header[8:12] = (descriptor.request or 0).to_bytes(4, "little")
+    header[8:12] = (descriptor.request or descriptor.given_up_at or 0).to_bytes(4, "little")
     header[12:14] = _MARK
     return bytes(header) + frame
 

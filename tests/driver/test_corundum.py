@@ -25,13 +25,13 @@ HANDLES = st.integers(0, 2**24 - 1)
 SEQS = st.integers(0, 2**32 - 1)
 DESCRIPTORS = st.builds(
     Descriptor,
-    st.sampled_from(Status),
+    st.sampled_from([status for status in Status if status is not Status.OVERLOAD]),
     st.sampled_from(Checksum),
     st.booleans(),
     HANDLES,
     st.none() | SEQS,
     st.booleans(),
-)
+) | st.builds(Descriptor, st.just(Status.OVERLOAD), st.just(Checksum.GOOD), st.just(True), HANDLES, given_up_at=SEQS)
 REQUESTS = st.builds(
     TxRequest,
     st.sampled_from([kind for kind in TxKind if kind]),

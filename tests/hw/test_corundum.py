@@ -104,13 +104,16 @@ def random_side(rng, layout):
 
 
 def random_descriptor(rng):
+    status, place = rng.choice(list(Status)), rng.getrandbits(32) | 1
+    overload = status is Status.OVERLOAD
     return Descriptor(
-        rng.choice(list(Status)),
+        status,
         rng.choice(list(Checksum)),
         bool(rng.getrandbits(1)),
         rng.getrandbits(24),
-        rng.choice([None, rng.getrandbits(32) | 1]),
+        None if overload else rng.choice([None, place]),
         bool(rng.getrandbits(1)),
+        place if overload else None,
     )
 
 
@@ -121,7 +124,8 @@ def steered(frame, side):
 
 def descriptor_fields(d):
     names = ("status", "checksum", "matched", "handle", "proven")
-    return {n: getattr(d, n) for n in names} | {"request": d.request is not None, "request_seq": d.request or 0}
+    place = d.request or d.given_up_at or 0
+    return {n: getattr(d, n) for n in names} | {"request": d.request is not None, "request_seq": place}
 
 
 # --- receive -----------------------------------------------------------------------------------------
