@@ -24,8 +24,8 @@ class Config:
     rx_policy : RxPolicy
         How the receive device goes on behind a gap; shapes nothing of the transmit device.
     overload : str
-        What a receive device does whose crypto is behind. "stall": it takes frames more slowly. "raw": frames of a
-        connection pass raw and are not looked at (docs/contract.md, section 6).
+        What a receive device does whose crypto is behind. "stall": it takes frames more slowly. "raw": a
+        frame that is late passes raw, and its rest is not looked at (docs/contract.md, section 6).
     """
 
     width: int = 16

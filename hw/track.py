@@ -120,7 +120,7 @@ class Track(wiring.Component):
         header_here = Signal()  # the header walked begins in this frame, at `header_at`
         header_at = Signal(layouts.OFFSET_BITS)
         request = Signal()
-        place = Signal(32)  # where it was given up
+        given_up_at = Signal(32)
         tracked = Signal()  # there was a chain in front of the frame
 
         def take(*, offset, partial):
@@ -167,7 +167,7 @@ class Track(wiring.Component):
             """Out of sync nobody looks at the frame."""
             m.d.sync += [
                 status.eq(Status.OVERLOAD),
-                place.eq(frame.seq),
+                given_up_at.eq(frame.seq),
                 request.eq(0),
                 entry.tracking.eq(0),
                 entry.tail_valid.eq(0),
@@ -184,7 +184,7 @@ class Track(wiring.Component):
                 here = frame.seq + walk.cursor - frame.payload_offset
                 m.d.sync += [
                     status.eq(Status.OVERLOAD),
-                    place.eq(here),
+                    given_up_at.eq(here),
                     entry.expected.eq(here),
                     entry.skipping.eq(0),
                     entry.at.eq(at),
@@ -311,7 +311,7 @@ class Track(wiring.Component):
 
             with m.State("finish"):
                 good = self.checksum.p == Checksum.GOOD
-                given_up = Mux(good & (status == Status.OVERLOAD), place, 0) if config.passes_raw else 0
+                given_up = Mux(good & (status == Status.OVERLOAD), given_up_at, 0) if config.passes_raw else 0
                 m.d.comb += [
                     self.o.p.end.eq(1),
                     self.o.p.descriptor.status.eq(Mux(good, status, Status.BAD_CHECKSUM)),

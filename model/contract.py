@@ -64,7 +64,7 @@ class Status(IntEnum):
     AUTH_FAILED = 8  # a tag in this packet is wrong
     CONFLICT = 9  # contradicts a header that packets were marked on the strength of; nothing is marked any more
     CLOSED = 10  # would have been decrypted, but a tag of the connection was wrong before
-    OVERLOAD = 11  # the crypto is behind, and this is not looked at
+    OVERLOAD = 11  # the crypto is behind: given up, from a place in it on
 
 
 class RxPolicy(StrEnum):

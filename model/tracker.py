@@ -257,12 +257,7 @@ class Connection:
             return Taken(Status.OUT_OF_SYNC, request=request)
         ahead = seq_diff(seq, self.expected)
         if ahead == 0:
-            if given_up_at is not None:
-                self._take(part_of(seq, payload, given_up_at), 0, given_up_at)
-                if self.out_of_sync or self._record or self._header:
-                    raise ValueError(f"given up at {given_up_at}, where no record begins")
-                return Taken(Status.OVERLOAD, given_up_at=given_up_at)
-            return self._take(payload, 0, end)
+            return self._take_whole(seq, payload, end, given_up_at)
         if ahead < 0:
             if not self.skipping:
                 return Taken(Status.RETRANSMISSION)
@@ -275,7 +270,7 @@ class Connection:
             if ahead <= 0:
                 self._stand_before(next_header, (self.number + 1) & _NUMBER)
                 if ahead == 0:
-                    return self._take(payload, 0, end)
+                    return self._take_whole(seq, payload, end, given_up_at)
                 if seq_diff(end, next_header) > 0:
                     return self._take(payload, -ahead, end)
                 return Taken(Status.GAP)
@@ -283,6 +278,15 @@ class Connection:
             self.out_of_sync = True
             return Taken(Status.OUT_OF_SYNC)
         return Taken(Status.WAIT)
+
+    def _take_whole(self, seq: int, payload: bytes, end: int, given_up_at: int | None) -> Taken:
+        """Take all bytes, or those in front of the place where the packet was given up."""
+        if given_up_at is None:
+            return self._take(payload, 0, end)
+        self._take(part_of(seq, payload, given_up_at), 0, given_up_at)
+        if self.out_of_sync or self._record or self._header:
+            raise ValueError(f"given up at {given_up_at}, where no record begins")
+        return Taken(Status.OVERLOAD, given_up_at=given_up_at)
 
     def _take(self, payload: bytes, start: int, end: int) -> Taken:
         """Take the bytes from `start` on; a start other than 0 makes the packet partial."""
