@@ -69,7 +69,7 @@ def test_overload(shape):
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=["16", "64", "late"])
-@pytest.mark.parametrize("share,lossy", [(1.0, False), (1.0, True), (0.15, False), (0.01, False)])
+@pytest.mark.parametrize("share,lossy", [(1.0, False), (1.0, True), (0.15, False), (0.03, False)])
 def test_published_tracker(shape, share, lossy):
     """`share` of cycles in which the frame at hand is late. Its fragments end where it was given up. `lossy`: the first
     tiny records stand behind one that is given up."""
@@ -143,5 +143,5 @@ def test_published_tracker(shape, share, lossy):
     assert {name: getattr(state, name) for name in expected.__slots__} == {
         name: int(getattr(expected, name)) for name in expected.__slots__
     }
-    assert any(given_up) and not all(given_up)
-    assert Status.DECRYPTED in [d.status for d, _ in frames] or (share > 0.1 and not lossy)
+    assert any(given_up) and not (share > 0.1 and all(given_up))
+    assert not lossy or Status.DECRYPTED in [d.status for d, _ in frames]
