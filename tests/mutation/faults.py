@@ -319,6 +319,11 @@ FAULTS = [
         ("a-pause-gives-time", "waited.eq(waited + 1)", "waited.eq(0)"),
     ),
     *_of(
+        "hw/late_search.py",
+        "tests/hw/test_track.py",
+        ("search-is-not-over", 'steps["found"] | steps["fin"] | steps["start"]', 'steps["found"] | steps["start"]'),
+    ),
+    *_of(
         "hw/track.py",
         "tests/hw/test_overload.py",
         ("cheap-frame-given-up", "walk.costs & (status ==", "(status =="),
