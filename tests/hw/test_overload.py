@@ -68,6 +68,7 @@ def test_overload(shape):
     assert 300 < sum(seen) < 3700
 
 
+@pytest.mark.default_cases(6)
 @pytest.mark.parametrize("shape", SHAPES, ids=["16", "64", "late"])
 @pytest.mark.parametrize("share,lossy", [(1.0, False), (1.0, True), (0.15, False), (0.03, False)])
 def test_published_tracker(shape, share, lossy):

@@ -312,7 +312,7 @@ def test_search_is_the_golden_search(seed, version, config):
 
 
 @by_shape
-@pytest.mark.parametrize("length", [1, 3, 4, 60])
+@pytest.mark.parametrize("length", [1, 60])
 def test_search_in_front_of_a_frame_of_another_connection(config, length):
     """A search that finds nothing leaves nothing behind: the next frame goes on inside a record of its own."""
     lost, other = Stream(TLS13, seed=1), Stream(TLS13, seed=2)
