@@ -150,6 +150,7 @@ class Track(wiring.Component):
                 quiet.eq(0),
                 request.eq(0),
                 header_here.eq(0),
+                *([tracked.eq(read.data.tracking)] if config.passes_raw else []),
             ]
             m.next = "compare"
 
@@ -163,7 +164,7 @@ class Track(wiring.Component):
                 at.header_count.eq(count),
             ]
 
-        def overlook(tracked):
+        def overlook():
             """Out of sync nobody looks at the frame."""
             m.d.sync += [
                 status.eq(Status.OVERLOAD),
@@ -179,7 +180,7 @@ class Track(wiring.Component):
         def give_up():
             """The rest of the frame is not looked at; in order, as if it had been lost."""
             with m.If(quiet):
-                overlook(tracked)
+                overlook()
             with m.Else():
                 here = frame.seq + walk.cursor - frame.payload_offset
                 m.d.sync += [
@@ -243,9 +244,8 @@ class Track(wiring.Component):
                             m.d.sync += [entry.tracking.eq(0), at.eq(0)]
                             m.next = "buffered"
                         if config.passes_raw:
-                            m.d.sync += tracked.eq(entry.tracking)
                             with m.If(self.overload):
-                                overlook(entry.tracking)
+                                overlook()
                 with m.Elif(in_order):
                     m.d.sync += [
                         *take(offset=0, partial=0),
@@ -311,13 +311,13 @@ class Track(wiring.Component):
 
             with m.State("finish"):
                 good = self.checksum.p == Checksum.GOOD
-                given_up = Mux(good & (status == Status.OVERLOAD), given_up_at, 0) if config.passes_raw else 0
+                named = Mux(good & (status == Status.OVERLOAD), given_up_at, 0) if config.passes_raw else 0
                 m.d.comb += [
                     self.o.p.end.eq(1),
                     self.o.p.descriptor.status.eq(Mux(good, status, Status.BAD_CHECKSUM)),
                     self.o.p.keep_sum.eq(good & walked & walk.open_sum),
                     self.o.p.descriptor.request.eq(good & request),
-                    self.o.p.descriptor.request_seq.eq(Mux(good & request, entry.guess, given_up)),
+                    self.o.p.descriptor.request_seq.eq(Mux(good & request, entry.guess, named)),
                     self.o.valid.eq(self.checksum.valid),
                 ]
                 with m.If(self.checksum.valid & self.o.ready):

@@ -74,7 +74,7 @@ def rest(data: st.DataObject, size: int) -> list[tuple[int, int]]:
     return [(at, min(at + step, size)) for at in range(0, size, step)]
 
 
-def loads(data: st.DataObject, rig: TrustRig) -> None:
+def may_give_up(data: st.DataObject, rig: TrustRig) -> None:
     """The device gives packets up, of those that it may: in some runs one now and then, in others each, or none."""
     share = data.draw(st.sampled_from([None, None, 0, 2, 8]))
 
@@ -89,7 +89,7 @@ def loads(data: st.DataObject, rig: TrustRig) -> None:
 def honest(data: st.DataObject) -> None:
     rig = data.draw(rigs())
     size = len(rig.stream.wire)
-    loads(data, rig)
+    may_give_up(data, rig)
     for start, end in segments(data, size) + rest(data, size):
         match data.draw(st.sampled_from("........ca")):
             case "c":
@@ -142,7 +142,7 @@ def attacked(data: st.DataObject) -> None:
     rig = data.draw(rigs())
     size = len(rig.stream.wire)
     share = data.draw(st.sampled_from([2, 4, 10]))
-    loads(data, rig)
+    may_give_up(data, rig)
     for start, end in segments(data, size) + rest(data, size):
         if data.draw(st.integers(0, share)) == 0:
             forged(data, rig, start, end)

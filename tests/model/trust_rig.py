@@ -56,8 +56,6 @@ class TrustRig:
     -------
     aborted : bool
         The driver has aborted the connection. Nothing is delivered any more.
-    gives_up : function
-        Where the device gives packets up, see `Loaded`.
     """
 
     def __init__(

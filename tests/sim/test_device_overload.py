@@ -111,6 +111,15 @@ def test_random_records_and_waits(engine, seed):
     assert {Status.DECRYPTED, Status.OVERLOAD} <= set(device.statuses)
 
 
+@pytest.mark.parametrize("segment,record", [(64, 16384), (256, 16384), (1448, 16384), (9000, 16384), (1448, 1024)])
+def test_what_the_crypto_keeps_up_with(engine, segment, record):
+    """On a full bus, three connections in turn: nothing is given up."""
+    streams = [stream_of(n, 1) for n in (1, 2, 3)]
+    device = Follower(engine, streams)
+    device.frames([*interleaved([segments_of(stream, record, segment, 60) for stream in streams])])
+    assert set(device.statuses) == {Status.DECRYPTED}
+
+
 def test_host_that_is_slow(engine):
     """Frames wait for the host, not for the crypto: nothing is given up."""
     stream = stream_of(1, 1)
